@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class InputError(ValueError):
-    """Input that cannot be used, said in one line: which file, where in it, what is wrong, the mend.
+    """Input that cannot be used, in one line: which file, where in it, what is wrong, the mend.
 
     Args:
         path: The file, folder, corpus or parameter at fault.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from thesislib.errors import InputError
 
@@ -68,10 +70,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide results from a group
-        os.replace(temporary, path)
+        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from a group
+        temporary.replace(path)
         _sync_folder(path.parent)
     finally:
         with suppress(FileNotFoundError):
@@ -85,3 +85,20 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def refuse_unsafe_member(archive: Path, member: zipfile.ZipInfo) -> None:
+    """Refuse a zip member that is a link, or whose path leaves the folder of extraction.
+
+    Raises:
+        InputError: naming the archive and the member.
+    """
+    path = PurePosixPath(member.filename.replace("\\", "/"))
+    is_link = stat.S_ISLNK(member.external_attr >> 16)
+    if is_link or path.is_absolute() or ".." in path.parts:
+        raise InputError(
+            archive,
+            "holds a link" if is_link else "holds a path that leaves its folder",
+            "do not use this archive",
+            where=member.filename,
+        )

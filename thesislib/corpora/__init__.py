@@ -1,1 +1,1 @@
-
+"""Corpora: manifests, loaders, splits, and their synthetic twins."""

@@ -1,1 +1,1 @@
-
+"""Evaluation: metrics, intervals and tests, computed from predictions alone."""

@@ -1,1 +1,1 @@
-
+"""Learning: features, probes and training."""

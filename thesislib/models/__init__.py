@@ -1,1 +1,1 @@
-
+"""Models: encoders and their pretrained weights."""

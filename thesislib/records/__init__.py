@@ -1,1 +1,1 @@
-
+"""Records: what a run was, what it measured, and what the thesis reports."""

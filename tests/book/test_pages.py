@@ -1,0 +1,161 @@
+"""The sources of the book: complete, resolvable, and stored as they should be."""
+
+import ast
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import thesislib
+
+ROOT = Path(__file__).resolve().parents[2]
+TOC = (ROOT / "_toc.yml").read_text()
+LISTED = re.findall(r"(?:file|root): (\S+)", TOC)
+PAGES = sorted((ROOT / "book").rglob("*.md"))
+PAGES = [page for page in PAGES if "assets" not in page.parts]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CITATION = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
+LITERALS = (str, int, float, bool, type(None))
+
+
+def cells(path, kind):
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def code_cells(path):
+    return [cell for cell in cells(path, "code") if source(cell).strip()]
+
+
+def prose(path):
+    if path.suffix == ".md":
+        return path.read_text()
+    return "\n\n".join(source(cell) for cell in cells(path, "markdown"))
+
+
+def test_there_is_a_chapter():
+    assert NOTEBOOKS
+
+
+def test_every_page_and_chapter_is_in_the_contents():
+    found = {str(path.relative_to(ROOT).with_suffix("")) for path in [*PAGES, *NOTEBOOKS]}
+    assert found == set(LISTED)
+    assert len(LISTED) == len(set(LISTED))
+
+
+def test_every_module_has_an_entry_in_the_api_pages():
+    library = Path(thesislib.__file__).parent
+    modules = {
+        ".".join(path.relative_to(library.parent).with_suffix("").parts)
+        for path in library.rglob("*.py")
+        if path.stem != "__init__"
+    }
+    api = [page for page in PAGES if page.stem == "api" or page.parent.name == "api"]
+    entries = re.findall(r"automodule:: (\S+)", "\n".join(page.read_text() for page in api))
+    assert sorted(entries) == sorted(modules)
+
+
+def test_every_citation_resolves():
+    keys = re.findall(r"^@\w+\{([^,]+),", (ROOT / "book/references.bib").read_text(), re.M)
+    assert len(keys) == len(set(keys))
+    cited = {
+        key.strip()
+        for path in [*PAGES, *NOTEBOOKS]
+        for group in CITATION.findall(prose(path))
+        for key in group.split(",")
+    }
+    assert cited
+    assert cited <= set(keys)
+
+
+def test_every_term_is_in_the_glossary():
+    text = (ROOT / "book/glossary.md").read_text()
+    blocks = re.findall(r"```\{glossary\}\n(.*?)```", text, re.S)
+    terms = [
+        line
+        for block in blocks
+        for line in block.splitlines()
+        if line.strip() and not line.startswith(" ")
+    ]
+    used = {
+        re.sub(r".*<(.+)>", r"\1", term)
+        for path in [*PAGES, *NOTEBOOKS]
+        for term in re.findall(r"\{term\}`([^`]+)`", prose(path))
+    }
+    assert len(terms) == len({term.lower() for term in terms})
+    assert {term.lower() for term in used} <= {term.lower() for term in terms}
+
+
+def test_glossary_terms_are_in_order():
+    text = (ROOT / "book/glossary.md").read_text()
+    block = re.search(r"```\{glossary\}\n(.*?)```", text, re.S).group(1)
+    terms = [line.lower() for line in block.splitlines() if line.strip() and line[0] != " "]
+    assert terms == sorted(terms)
+
+
+def test_vendored_files_are_those_the_readme_names():
+    assets = ROOT / "book/assets"
+    rows = re.findall(
+        r"^\| `(\S+)` \|.*`([0-9a-f]{64})` \|$", (assets / "README.md").read_text(), re.M
+    )
+    assert len(rows) == 4
+    for name, digest in rows:
+        assert hashlib.sha256((assets / name).read_bytes()).hexdigest() == digest, name
+
+
+def test_configuration_reaches_no_network():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert config["execute"]["execute_notebooks"] == "off"
+    settings = config["sphinx"]["config"]
+    scripts = [settings["mathjax_path"], *settings["nb_ipywidgets_js"]]
+    for script in scripts:
+        assert (ROOT / "book/assets" / script).is_file(), script
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestNotebook:
+    """What the design asks of each stored notebook."""
+
+    def test_every_code_cell_was_executed_in_order(self, path):
+        counts = [cell["execution_count"] for cell in code_cells(path)]
+        assert counts == list(range(1, len(counts) + 1))
+
+    def test_outputs_are_small_and_clean(self, path):
+        assert path.stat().st_size <= 2_000_000
+        for cell in code_cells(path):
+            for output in cell["outputs"]:
+                assert output["output_type"] != "error", source(cell)
+                assert output.get("name") != "stderr", source(cell)
+                text = json.dumps(output)
+                assert "it/s]" not in text, source(cell)
+                assert "\\r" not in json.dumps(output.get("text", "")), source(cell)
+
+    def test_no_path_of_a_machine_is_stored(self, path):
+        assert not re.search(r"/(?:home|Users|root|tmp|work)/", path.read_text())
+
+    def test_kernel_is_named_python3(self, path):
+        assert json.loads(path.read_text())["metadata"]["kernelspec"]["name"] == "python3"
+
+    def test_one_cell_of_plain_parameters(self, path):
+        tagged = [
+            cell for cell in code_cells(path) if "parameters" in cell["metadata"].get("tags", [])
+        ]
+        assert len(tagged) == 1
+        for statement in ast.parse(source(tagged[0])).body:
+            assert isinstance(statement, ast.Assign), ast.unparse(statement)
+            assert isinstance(ast.literal_eval(statement.value), LITERALS), ast.unparse(statement)
+
+    def test_cells_are_short(self, path):
+        longest = max(len(source(cell).splitlines()) for cell in code_cells(path))
+        assert longest <= 15
+
+    def test_prose_opens_with_one_title(self, path):
+        titles = re.findall(r"^# .+", prose(path), re.M)
+        assert len(titles) == 1
+        assert prose(path).startswith(titles[0])

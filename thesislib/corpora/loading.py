@@ -1,0 +1,121 @@
+"""From the name of a corpus to its clips: the real one where it lies, a twin where it is made."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from thesislib import files
+from thesislib.code import code_sha256
+from thesislib.corpora import emodb
+from thesislib.corpora.clip import Clip
+from thesislib.corpora.manifest import TWIN_SUFFIX, Manifest, load_manifest
+from thesislib.corpora.twins.emodb import write_twin
+from thesislib.errors import InputError
+
+TWIN_MODULE = "thesislib.corpora.twins.emodb"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus at hand.
+
+    Attributes:
+        name: Name of its manifest.
+        root: Folder that it lies in.
+        variant: Form of the copy, such as ``cut-2s`` or ``twin``.
+        synthetic: True for a twin.
+        clips: Its clips.
+        manifest: What it is and how it may be used.
+    """
+
+    name: str
+    root: Path
+    variant: str
+    synthetic: bool
+    clips: list[Clip]
+    manifest: Manifest
+
+
+def load_corpus(
+    name: str,
+    *,
+    clips: int = 0,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Corpus:
+    """Load a corpus, or the twin of one, which is written to disk when it is not there yet.
+
+    Args:
+        name: ``emodb`` or ``emodb-twin``.
+        clips: Number of clips, balanced over speakers and emotions; 0 means all.
+        seed: Seed of a twin.
+        progress: Called with the number of clips written, while a twin is made.
+
+    Raises:
+        InputError: the corpus is not there; the line says how to get it.
+    """
+    manifest = load_manifest(name)
+    synthetic = name.endswith(TWIN_SUFFIX)
+    if synthetic:
+        root = twin_folder(manifest.name, clips=clips, seed=seed)
+        if not is_current_twin(root):
+            write_twin(root, seed=seed, clips=clips or None, progress=progress)
+    else:
+        found = files.find_corpus(manifest.name)
+        if found is None:
+            raise InputError(
+                manifest.name,
+                f"is not under {', '.join(str(root) for root in files.data_roots())}",
+                f"run `thesis data get {manifest.name}`, or set THESISLIB_DATA_ROOT",
+            )
+        root = found
+    return Corpus(
+        name=manifest.name,
+        root=root,
+        variant=emodb.detect_variant(root),
+        synthetic=synthetic,
+        clips=balanced(emodb.load_clips(root), clips),
+        manifest=manifest,
+    )
+
+
+def twin_folder(corpus: str, *, clips: int = 0, seed: int = 0) -> Path:
+    """Where a twin lies: ``data/twins/CORPUS`` for the whole one of seed 0.
+
+    >>> twin_folder("emodb", clips=140).name
+    'emodb-s0-n140'
+    """
+    size = f"-n{clips}" if clips else ""
+    name = corpus if not clips and not seed else f"{corpus}-s{seed}{size}"
+    return files.project_root() / "data" / "twins" / name
+
+
+def is_current_twin(root: Path) -> bool:
+    """Whether a whole twin lies there that today's code would write again."""
+    try:
+        about = json.loads((root / "twin.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(about.get("code_sha256") == code_sha256([TWIN_MODULE]))
+
+
+def balanced(clips: list[Clip], size: int) -> list[Clip]:
+    """The first `size` clips when speakers and, within them, emotions take turns.
+
+    The result keeps the order of `clips`; all of them come back where `size` is 0.
+    """
+    if not size or size >= len(clips):
+        return clips
+    cells: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for position, clip in enumerate(clips):
+        cells[clip.speaker, clip.labels["emotion"]].append(position)
+    turns = sorted(
+        (rank, cell, position)
+        for cell, positions in cells.items()
+        for rank, position in enumerate(positions)
+    )
+    return [clips[position] for position in sorted(turn[2] for turn in turns[:size])]

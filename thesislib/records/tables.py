@@ -1,0 +1,82 @@
+"""Tables for pages: records in rows, metrics in columns, and comparisons of records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+
+from thesislib.evaluation.classification import uar_by_speaker
+from thesislib.evaluation.significance import Estimate, holm, paired_test
+from thesislib.records.record import RunRecord
+
+
+def show(estimate: Estimate) -> str:
+    """A value with its 95 % interval, to two decimals, as tables print it.
+
+    >>> show(Estimate(0.8671, 0.82449, 0.8993, 535, "share"))
+    '0.87 [0.82, 0.90]'
+    """
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def metric_table(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFrame:
+    """One metric of many records: features in rows, tasks in columns."""
+    cells = pd.Series(
+        {
+            (record.configuration["features"], record.configuration["task"]): show(
+                record.metrics[metric]
+            )
+            for record in records
+        }
+    )
+    return cells.unstack().rename_axis(index="features", columns=f"{metric}, probe for")
+
+
+def all_metrics(record: RunRecord) -> pd.DataFrame:
+    """Every metric of one record with its interval and number of samples."""
+    return pd.DataFrame(
+        {
+            name: {"value": show(estimate), "n": estimate.n, "unit": estimate.unit}
+            for name, estimate in record.metrics.items()
+        }
+    ).T.rename_axis("metric")
+
+
+def compare_neighbours(records: Sequence[RunRecord], results: Path) -> pd.DataFrame:
+    """Paired tests between each layer and the next, over speakers, corrected after Holm.
+
+    Args:
+        records: Records of one task on one corpus, the layers among them.
+        results: Folder that holds their predictions.
+
+    Returns:
+        One row a pair: mean difference in UAR with its interval, Cohen's d_z, p-value of the
+        sign-flip permutation test, and the p-value corrected for the number of pairs.
+    """
+    layers = sorted(
+        (r for r in records if r.configuration["features"].startswith("layer_")),
+        key=lambda record: record.configuration["features"],
+    )
+    scores = {
+        record.configuration["features"]: uar_by_speaker(record.load_predictions(results)).tolist()
+        for record in layers
+    }
+    tests = {
+        f"{second} against {first}": paired_test(scores[second], scores[first])
+        for first, second in pairwise(scores)
+    }
+    corrected = holm([test.p_value for test in tests.values()])
+    return pd.DataFrame(
+        {
+            name: {
+                "difference": f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]",
+                "d_z": f"{test.effect_size:.2f}",
+                "p": f"{test.p_value:.3f}",
+                "p (Holm)": f"{p_value:.3f}",
+            }
+            for (name, test), p_value in zip(tests.items(), corrected, strict=True)
+        }
+    ).T.rename_axis("UAR of")
