@@ -206,15 +206,26 @@ def agreement(
     as_json: JsonOption = False,
 ) -> None:
     """How far two annotators agree: kappa, overlap, IoU, intensity levels, alpha, events."""
+    from thesislib.corpora.elan import TIERS
     from thesislib.evaluation.agreement import agreement_report
 
-    report = agreement_report(first, second, tiers=[tier] if tier else None)
+    report = agreement_report(first, second, tiers=[tier] if tier else list(TIERS))
     if as_json:
         typer.echo(json.dumps(report, indent=1))
         return
-    _show(report["rows"], False, ("category", "level", "statistic", "value"))
-    for repair in report["repairs"]:
-        typer.echo(f"repaired: {repair}")
+    statistics = ("kappa", "alpha", "overlap_perc", "iou", "overlap_levels")
+    _show(
+        [
+            {"tier": name, "level": level} | values
+            for name, levels in report["tiers"].items()
+            for level, values in levels.items()
+        ],
+        False,
+        ("tier", "level", *statistics),
+    )
+    for side in ("a", "b"):
+        for repair in report[side]["repairs"]:
+            typer.echo(f"repaired in {report[side]['path']}: {repair['line']}")
 
 
 def main() -> None:
@@ -278,7 +289,7 @@ def _show(rows: list[dict], as_json: bool, columns: tuple[str, ...]) -> None:
 
 def _cell(value: object) -> str:
     if value is None:
-        return "not here"
+        return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

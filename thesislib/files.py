@@ -59,7 +59,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}.part-", suffix=path.suffix
+        )
     except OSError as error:
         raise InputError(
             path.parent, f"cannot be written ({error.strerror})", "choose another --out folder"

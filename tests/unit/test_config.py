@@ -1,0 +1,48 @@
+import dataclasses
+
+import pytest
+
+from thesislib.config import PROFILES, SIZES, MainBranchConfig, for_profile
+from thesislib.errors import InputError
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_every_experiment_has_the_three_profiles(kind):
+    assert set(SIZES[kind]) == set(PROFILES)
+    for profile in PROFILES:
+        config = for_profile(kind, profile)
+        assert config.profile == profile
+        assert {f.name for f in dataclasses.fields(kind)} > SIZES[kind][profile].keys()
+
+
+def test_what_is_given_wins_over_the_profile():
+    assert for_profile(MainBranchConfig, "small", clips=7).clips == 7
+    assert for_profile(MainBranchConfig, "small").clips == 0
+
+
+def test_an_unknown_parameter_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"parameter sed: .*the parameters are .*seed"):
+        for_profile(MainBranchConfig, "tiny", sed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("corpus", "crema-d"), ("seed", -1), ("clips", -1), ("replicates", 0),
+        ("window_s", 0.0), ("regularisation_c", 0.0), ("threads", 0),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_names_its_parameter(name, value):
+    with pytest.raises(InputError, match=f"parameter {name}: cannot be"):
+        for_profile(MainBranchConfig, "tiny", **{name: value})
+
+
+def test_an_unknown_profile_is_refused():
+    with pytest.raises(InputError, match="tiny, small, paper"):
+        for_profile(MainBranchConfig, "huge")
+
+
+def test_the_command_names_what_differs_from_the_profile():
+    config = for_profile(MainBranchConfig, "small", corpus="emodb", seed=1, out="elsewhere")
+    assert config.command() == "thesis run 08 -p corpus emodb -p seed 1 --profile small"
+    assert for_profile(MainBranchConfig, "tiny").command() == "thesis run 08 --profile tiny"
