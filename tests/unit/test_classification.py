@@ -75,7 +75,9 @@ def test_intervals_equal_resampling_whole_speakers_by_hand():
     counts = np.random.default_rng(7).multinomial(6, np.full(6, 1 / 6), size=400)
     drawn = []
     for row in counts:
-        sample = pd.concat([part for part, times in zip(parts, row, strict=True) for _ in range(times)])
+        sample = pd.concat(
+            [part for part, times in zip(parts, row, strict=True) for _ in range(times)]
+        )
         drawn.append(metrics.balanced_accuracy_score(sample["target"], sample["prediction"]))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
 

@@ -46,10 +46,12 @@ def test_names_become_labels(tmp_path):
     assert (angry.labels["emotion"], angry.sex, angry.scores) == ("anger", "female", {})
 
 
-@pytest.mark.parametrize("name", ["3a01Fa.wav", "03a01Xa.wav", "03a01F.wav", "99a01Fa.wav", "x.wav"])
+@pytest.mark.parametrize(
+    "name", ["3a01Fa.wav", "03a01Xa.wav", "03a01F.wav", "99a01Fa.wav", "x.wav"]
+)
 def test_a_name_that_breaks_the_scheme_is_refused(tmp_path, name):
     write_wav(tmp_path / "wav" / name)
-    with pytest.raises(InputError, match=f"{name}: is not named like an EmoDB recording"):
+    with pytest.raises(InputError, match=rf"{name}: is not named like an EmoDB recording"):
         emodb.load_clips(tmp_path)
 
 
@@ -60,7 +62,7 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def test_a_damaged_row_of_the_listeners_names_its_line(tmp_path):
     (tmp_path / "erkennung.txt").write_bytes(b"head\n1\t03a01Fa.wav\tmany\t75,00\n")
-    with pytest.raises(InputError, match="erkennung.txt: line 2"):
+    with pytest.raises(InputError, match=r"erkennung.txt: line 2"):
         emodb.read_listeners(tmp_path / "erkennung.txt")
 
 
@@ -79,7 +81,9 @@ def test_check_names_every_missing_truncated_and_unexpected_file(corpus):
     (wav / "03a02Nc.wav").unlink()
     write_wav(wav / "03a02Nc.wav", seconds=1.0)
     (wav / "notes.txt").write_text("?")
-    problems = {str(problem.path).rsplit("/", 1)[1]: problem.problem for problem in emodb.check(corpus)}
+    problems = {
+        str(problem.path).rsplit("/", 1)[1]: problem.problem for problem in emodb.check(corpus)
+    }
     assert set(problems) == {
         "03a01Fa.wav", "03a01Nc.wav", "03a01Wa.wav", "03a02Fc.wav", "03a02Nc.wav", "notes.txt"
     }  # fmt: skip
@@ -111,7 +115,7 @@ def test_an_incomplete_archive_leaves_nothing(corpus, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as bundle:
         for path in sorted((corpus / "wav").iterdir()):
             bundle.write(path, f"wav/{path.name}")
-    with pytest.raises(InputError, match=f"lacks 1 recordings, the first is {NAMES[7]}"):
+    with pytest.raises(InputError, match=rf"lacks 1 recordings, the first is {NAMES[7]}"):
         emodb.unpack(tmp_path / "x.zip", tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
 
@@ -132,7 +136,7 @@ def test_recordings_that_are_there_are_not_overwritten(corpus, tmp_path):
 
 def test_what_is_no_archive_is_named(tmp_path):
     (tmp_path / "x.zip").write_text("<html>not found</html>")
-    with pytest.raises(InputError, match="x.zip: is not a zip archive"):
+    with pytest.raises(InputError, match=r"x.zip: is not a zip archive"):
         emodb.unpack(tmp_path / "x.zip", tmp_path / "new")
 
 

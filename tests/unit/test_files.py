@@ -21,9 +21,14 @@ def test_atomic_write_replaces_the_whole_file(tmp_path):
 def test_a_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
     target = tmp_path / "record.json"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), files.atomic_write(target) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with files.atomic_write(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
 

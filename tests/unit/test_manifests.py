@@ -62,7 +62,7 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_a_broken_manifest_names_the_line(project):
     (project / "data_manifests").mkdir()
     (project / "data_manifests" / "x.json").write_text('{\n"name": }')
-    with pytest.raises(InputError, match="x.json: line 2"):
+    with pytest.raises(InputError, match=r"x.json: line 2"):
         load_manifest("x")
 
 

@@ -94,7 +94,9 @@ def test_standardisation_knows_nothing_of_the_held_out_speaker():
     moved = cross_validate(shifted, CLIPS, "emotion", regularisation_c=0.01)
     columns = [f"p_{name}" for name in class_names(plain)]
     # Were the statistics pooled over all speakers, the shift would be averaged away in this fold.
-    assert (moved.loc[held_out, columns] - plain.loc[held_out, columns]).abs().to_numpy().max() > 0.3
+    assert (
+        moved.loc[held_out, columns] - plain.loc[held_out, columns]
+    ).abs().to_numpy().max() > 0.3
 
 
 def test_the_nested_choice_takes_the_layer_that_knows():
@@ -167,7 +169,7 @@ def test_nothing_but_broken_recordings_is_an_error(encoder, recordings):
 
 
 def test_a_window_longer_than_the_encoders_is_refused(encoder, recordings):
-    with pytest.raises(InputError, match="window_s: 4.0 s exceeds the encoder's 3.0 s"):
+    with pytest.raises(InputError, match=r"window_s: 4.0 s exceeds the encoder's 3.0 s"):
         extract_features([clip_of(0, recordings[0])], encoder, window_s=4.0)
 
 

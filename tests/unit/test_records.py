@@ -156,5 +156,5 @@ def test_reported_tables_are_whole(table):
 def test_a_cell_that_is_not_reported_lists_what_is():
     with pytest.raises(InputError, match=r"table 8\.2: has no column 'uar'; choose from micro"):
         reported("8.2", "ast-main-only", "uar")
-    with pytest.raises(InputError, match="has no table '9.9'"):
+    with pytest.raises(InputError, match=r"has no table '9.9'"):
         reported_table("9.9")

@@ -23,7 +23,7 @@ def reported(table: str, row: str, column: str) -> float:
 
     Args:
         table: Number of the table, as in ``8.2``.
-        row: Label of the row; a second label follows after `` / ``.
+        row: Label of the row; as in ``A / B`` where there are two labels.
         column: Label of the column.
 
     Raises:
