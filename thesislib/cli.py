@@ -188,11 +188,15 @@ def run(
     Examples: `thesis run 08` (the twin, a minute), or
     `thesis run 08 -p corpus emodb -p seed 1 --profile small --out results`.
     """
-    from thesislib.notebooks import run_chapter
+    from thesislib.notebooks import ChapterFailedError, run_chapter
 
     _use(data_root)
     given = dict(_name_and_value(pair) for pair in parameter or [])
-    notebook = run_chapter(chapter, given, profile=profile, out=out, say=typer.echo)
+    try:
+        notebook = run_chapter(chapter, given, profile=profile, out=out, say=typer.echo)
+    except ChapterFailedError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"{notebook}: written")
 
 

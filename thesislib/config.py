@@ -41,7 +41,7 @@ class MainBranchConfig:
     replicates: int = 500
     window_s: float = 2.0
     regularisation_c: float = 0.01
-    threads: int = 2
+    threads: int = 1
 
     def __post_init__(self) -> None:
         _check(self.profile in PROFILES, "profile", self.profile, f"choose {', '.join(PROFILES)}")

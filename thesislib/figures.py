@@ -83,9 +83,10 @@ def layer_tradeoff(records: Sequence[RunRecord], metric: str = "uar") -> Figure:
             )
             floor = runs["mfcc"].metrics[metric].value
             axes.axhline(floor, color=colour, linestyle=":", linewidth=1.2)
-            axes.annotate(
+            axes.text(
+                len(layers) - 0.35,
+                floor + 0.01,
                 f"MFCC, {task}",
-                (len(layers) - 0.62, floor),
                 color=colour,
                 va="bottom",
                 ha="right",
@@ -94,7 +95,12 @@ def layer_tradeoff(records: Sequence[RunRecord], metric: str = "uar") -> Figure:
         axes.set_xticks(
             range(len(layers)), ["convolution", *(f"{n}" for n in range(1, len(layers)))]
         )
-        axes.set(xlabel="layer of the frozen encoder", ylabel="UAR", ylim=(0, 1.02))
+        axes.set(
+            xlabel="layer of the frozen encoder",
+            ylabel="UAR",
+            xlim=(-0.3, len(layers) - 0.3),
+            ylim=(0, 1.02),
+        )
         axes.legend(loc="lower left", title="linear probe for")
     return figure
 
@@ -162,11 +168,12 @@ def listeners_and_model(predictions: pd.DataFrame, bins: int = 6) -> Figure:
             [given[member == bin_].mean() for bin_ in occupied],
             color=ORANGE,
             marker="o",
-            label="mean of a sixth of the clips" if len(occupied) == 6 else "mean of a bin",
+            label="mean of the clips around",
         )
         axes.set(
             xlabel="listeners who recognised the emotion (%)",
             ylabel="probability given by the model\nto the expected emotion",
+            xticks=range(10 * int(10 * share.min()), 101, 5),
             ylim=(0, 1.02),
         )
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
@@ -225,13 +232,16 @@ def voices(descriptions: Mapping[str, pd.DataFrame]) -> Figure:
                     part["z_0"].dropna(), bins, color=colour, alpha=0.65, label=sex, density=True
                 )
                 _spectrum(row[1], part[spectrum].to_numpy(), colour, sex)
-            row[0].set(title=f"{title}: median f0 of a clip", ylabel="density", xscale="log")
+            row[0].set(title=title, ylabel="density", xscale="log")
             row[0].set_xticks([80, 120, 180, 270, 400], ["80", "120", "180", "270", "400"])
             row[0].minorticks_off()
-            row[1].set(title="long-term average spectrum", ylabel="dB to the mean")
+            row[1].set(title=title, ylabel="dB to the mean")
             row[0].legend()
-        axes[-1, 0].set_xlabel("Hz")
-        axes[-1, 1].set_xlabel("mel-spaced band, 0 to 8 kHz")
+        axes[-1, 0].set_xlabel("median f0 of a clip (Hz)")
+        kilohertz = np.array([0.25, 0.5, 1, 2, 4, 8])
+        bands = len(spectrum) * np.log1p(kilohertz / 0.7) / np.log1p(8 / 0.7) - 0.5
+        axes[-1, 1].set_xticks(bands, [f"{value:g}" for value in kilohertz])
+        axes[-1, 1].set_xlabel("long-term average spectrum: frequency (kHz)")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,10 @@ from thesislib.config import PROFILES
 from thesislib.errors import InputError
 
 ATTEMPTS = 3  # two kernels that start at once may draw the same port; the loser dies
+
+
+class ChapterFailedError(RuntimeError):
+    """A cell of a chapter raised; the message names it and where the notebook lies."""
 
 
 def find_notebook(chapter: str) -> Path:
@@ -52,6 +57,7 @@ def run_chapter(
 
     Raises:
         InputError: unknown chapter, profile or parameter, or bad input met inside the notebook.
+        ChapterFailedError: a cell raised anything else; the notebook is kept beside its target.
     """
     notebook = find_notebook(chapter)
     if profile not in PROFILES:
@@ -79,6 +85,8 @@ def run_chapter(
                     parameters=given,
                     kernel_name="python3",
                     progress_bar=False,
+                    # Not its warning about TCP without encryption, which is loopback's.
+                    extra_arguments=["--log-level=ERROR"],
                     cwd=str(notebook.parent),
                 )
                 break
@@ -86,6 +94,13 @@ def run_chapter(
                 if error.ename == "InputError":
                     path, _, rest = error.evalue.partition(": ")
                     raise InputError(path, *_problem_and_mend(rest)) from None
+                failed = target.with_suffix(".failed.ipynb")
+                shutil.copy(temporary, failed)
+                raise ChapterFailedError(
+                    f"{notebook.name}: cell [{error.exec_count}] failed: {error.ename}: "
+                    f"{error.evalue}; see {failed}"
+                ) from error
+            except ChapterFailedError:
                 raise
             except RuntimeError as error:
                 if attempt == ATTEMPTS:

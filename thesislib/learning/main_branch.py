@@ -23,21 +23,21 @@ BANDS = 32
 def probe_all(
     features: Mapping[str, NDArray], clips: Sequence[Clip], config: MainBranchConfig
 ) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Probe every task on every feature set, then with the layer chosen inside the folds.
+    """Probe every task on every feature set; for emotion, choose the layer inside the folds too.
 
     Yields:
         Task, name of the features (``mfcc``, ``layer_<i>`` or ``nested``), predictions frame.
     """
-    layers = {name: values for name, values in features.items() if name.startswith("layer_")}
+    c = config.regularisation_c
     for task in TASKS:
         for name, values in features.items():
-            frame = cross_validate(values, clips, task, regularisation_c=config.regularisation_c)
-            yield task, name, frame
-        yield (
-            task,
-            NESTED,
-            cross_validate_nested(layers, clips, task, regularisation_c=config.regularisation_c),
-        )
+            yield task, name, cross_validate(values, clips, task, regularisation_c=c)
+    layers = {name: values for name, values in features.items() if name.startswith("layer_")}
+    yield (
+        "emotion",
+        NESTED,
+        cross_validate_nested(layers, clips, "emotion", regularisation_c=c),
+    )
 
 
 @torch.inference_mode()

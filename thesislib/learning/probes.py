@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,7 +61,6 @@ def cross_validate_nested(
     task: str,
     *,
     regularisation_c: float,
-    progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """As `cross_validate`, with the layer chosen inside each fold, on the training groups alone.
 
@@ -71,7 +70,7 @@ def cross_validate_nested(
     targets = np.asarray(labels_of(clips, task))
     groups = np.asarray(labels_of(clips, TASKS[task]))
     frame = _empty_frame(clips, targets).assign(layer="")
-    for number, (fold, train, test) in enumerate(leave_one_group_out(groups.tolist()), start=1):
+    for fold, train, test in leave_one_group_out(groups.tolist()):
         scores = {
             name: _inner_uar(values[train], targets[train], groups[train], regularisation_c)
             for name, values in layers.items()
@@ -80,8 +79,6 @@ def cross_validate_nested(
         probe = linear_probe(regularisation_c).fit(layers[chosen][train], targets[train])
         _fill(frame, fold, test, probe, layers[chosen][test])
         frame.loc[test, "layer"] = chosen
-        if progress is not None:
-            progress(number)
     return frame
 
 

@@ -19,7 +19,7 @@ from thesislib.records import provenance
 from thesislib.records.record import RunRecord
 
 CHAPTER = "08"
-TRAINING = ("thesislib.learning.features", "thesislib.learning.probes", "thesislib.config")
+TRAINING = ("thesislib.learning.main_branch", "thesislib.learning.features", "thesislib.config")
 EVALUATION = ("thesislib.evaluation.metrics",)
 
 

@@ -35,6 +35,19 @@ def metric_table(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFr
     return cells.unstack().rename_axis(index="features", columns=f"{metric}, probe for")
 
 
+def mean_over_seeds(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFrame:
+    """One metric averaged over the seeds of each cell, with its lowest and highest seed."""
+    rows = pd.DataFrame(
+        [{**record.configuration, "value": record.metrics[metric].value} for record in records]
+    )
+    shown = {
+        cell: f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})"
+        for cell, values in rows.groupby(["features", "task"])["value"]
+    }
+    cells = pd.Series(shown).unstack()
+    return cells.rename_axis(index="features", columns=f"{metric}, probe for")
+
+
 def all_metrics(record: RunRecord) -> pd.DataFrame:
     """Every metric of one record with its interval and number of samples."""
     return pd.DataFrame(
