@@ -114,6 +114,24 @@ def data_get(
     typer.echo(f"{folder}: unpacked")
 
 
+@data_app.command("accept")
+def data_accept(
+    corpus: str,
+    name: Annotated[str | None, typer.Option(help="Who accepts; asked for if not given.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask again.")] = False,
+) -> None:
+    """Show the terms of CORPUS and record that you accept them; its loader then opens it."""
+    from thesislib.corpora.acceptance import accept, terms
+
+    for heading, text in terms(corpus).items():
+        typer.echo(f"{heading}: {text}")
+    name = name or typer.prompt("Your name")
+    if not yes:
+        typer.confirm("Accept these terms?", abort=True)
+    record = accept(corpus, name=name)
+    typer.echo(f"{record.corpus}: accepted by {record.accepted_by} at {record.accepted_at}")
+
+
 @data_app.command("twin")
 def data_twin(
     corpus: str,

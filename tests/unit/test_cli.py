@@ -137,6 +137,17 @@ def test_an_unwritable_results_folder_leaves_nothing(thesis, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
+def test_terms_are_shown_and_their_acceptance_recorded(thesis, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "thesislib.corpora.acceptance.acceptances_path", lambda: tmp_path / "acceptances.json"
+    )
+    code, out, _ = thesis("data", "accept", "crema-d", "--name", "A. Reader", "--yes")
+    assert code == 0
+    assert "odbl" in out.lower()
+    assert "crema-d: accepted by A. Reader" in out
+    assert "A. Reader" in (tmp_path / "acceptances.json").read_text()
+
+
 def test_an_archive_fetched_by_hand_is_unpacked(thesis, data_root, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "emodb"), "zip", data_root)
     new = tmp_path / "new"
