@@ -52,13 +52,13 @@ def import_closure(modules: Iterable[str]) -> list[Path]:
 def code_sha256(modules: Iterable[str], cells: Iterable[str] = ()) -> str:
     """Hash of the code that the modules import, and of the code cells given; not of prose.
 
-    Comments and layout of a module do not count: the hash is taken over its syntax tree, with
-    docstrings left in.
+    Comments and layout do not count: the hash is taken over syntax trees, with docstrings left
+    in.
     """
     digest = hashlib.sha256()
     for path in import_closure(modules):
         digest.update(str(path.relative_to(PACKAGE)).encode())
         digest.update(ast.dump(ast.parse(path.read_text(encoding="utf-8"))).encode())
     for cell in cells:
-        digest.update(cell.encode())
+        digest.update(ast.dump(ast.parse(cell)).encode())
     return digest.hexdigest()

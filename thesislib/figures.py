@@ -238,7 +238,7 @@ def voices(descriptions: Mapping[str, pd.DataFrame]) -> Figure:
             row[1].set(title=title, ylabel="dB to the mean")
             row[0].legend()
         axes[-1, 0].set_xlabel("median f0 of a clip (Hz)")
-        kilohertz = np.array([0.25, 0.5, 1, 2, 4, 8])
+        kilohertz = np.array([0.5, 1, 2, 4, 8])
         bands = len(spectrum) * np.log1p(kilohertz / 0.7) / np.log1p(8 / 0.7) - 0.5
         axes[-1, 1].set_xticks(bands, [f"{value:g}" for value in kilohertz])
         axes[-1, 1].set_xlabel("long-term average spectrum: frequency (kHz)")

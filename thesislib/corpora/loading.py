@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from thesislib import files
 from thesislib.code import code_sha256
@@ -81,6 +83,34 @@ def load_corpus(
         clips=balanced(emodb.load_clips(root), clips),
         manifest=manifest,
     )
+
+
+def data_card(corpus: Corpus) -> pd.DataFrame:
+    """What the manifest says of a corpus, and which part of it is at hand."""
+    about = corpus.manifest.about
+    speakers = len({clip.speaker for clip in corpus.clips})
+    kind = ", synthetic" if corpus.synthetic else ""
+    rows = {
+        "modality": about("modality"),
+        "licence": corpus.manifest.document["license"],
+        "consent": about("consentBasis"),
+        "permitted use": about("permittedUse"),
+        "protocol": about("protocol"),
+        "split": about("splitRule"),
+        "here": f"{len(corpus.clips)} clips of {speakers} speakers, {corpus.variant}{kind}",
+    }
+    return pd.DataFrame({corpus.name: rows})
+
+
+def examples(corpus: Corpus, speakers: Sequence[str], emotions: Sequence[str]) -> dict[str, Clip]:
+    """The first clip of each speaker and emotion, under a title that names sex and emotion."""
+    return {
+        f"{clip.sex} voice, {emotion}": clip
+        for speaker in speakers
+        for emotion in emotions
+        for clip in corpus.clips[::-1]  # of several, the first stays
+        if (clip.speaker, clip.labels["emotion"]) == (speaker, emotion)
+    }
 
 
 def twin_folder(corpus: str, *, clips: int = 0, seed: int = 0) -> Path:

@@ -41,8 +41,8 @@ class Stopwatch:
 
 def record_run(
     predictions: pd.DataFrame,
-    *,
     kind: str,
+    *,
     experiment: str,
     configuration: dict[str, str],
     corpus: Corpus,

@@ -61,3 +61,12 @@ def reported_table(table: str) -> pd.DataFrame:
             f"choose from {', '.join(_document())}",
         )
     return pd.DataFrame.from_dict(_document()[table]["rows"], orient="index")
+
+
+def not_attempted(table: str, rows: list[str], reason: str) -> pd.DataFrame:
+    """Reported cells of some rows, each with the verdict *not attempted* and its reason."""
+    frame = reported_table(table).loc[rows].stack().rename("reported").reset_index()
+    frame.columns = ["row", "column", "reported"]
+    return frame.assign(table=table, verdict=f"not attempted: {reason}")[
+        ["table", "row", "column", "reported", "verdict"]
+    ]

@@ -32,7 +32,9 @@ def metric_table(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFr
             for record in records
         }
     )
-    return cells.unstack().rename_axis(index="features", columns=f"{metric}, probe for")
+    return cells.unstack(fill_value="–").rename_axis(
+        index="features", columns=f"{metric}, probe for"
+    )
 
 
 def mean_over_seeds(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFrame:
@@ -44,8 +46,23 @@ def mean_over_seeds(records: Sequence[RunRecord], metric: str = "uar") -> pd.Dat
         cell: f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})"
         for cell, values in rows.groupby(["features", "task"])["value"]
     }
-    cells = pd.Series(shown).unstack()
+    cells = pd.Series(shown).unstack(fill_value="–")
     return cells.rename_axis(index="features", columns=f"{metric}, probe for")
+
+
+def best_record(
+    records: Sequence[RunRecord], task: str, prefix: str = "", metric: str = "uar"
+) -> RunRecord:
+    """The record of a task with the highest metric, among features that begin with `prefix`."""
+    return max(
+        (
+            record
+            for record in records
+            if record.configuration["task"] == task
+            and record.configuration["features"].startswith(prefix)
+        ),
+        key=lambda record: record.metrics[metric].value,
+    )
 
 
 def all_metrics(record: RunRecord) -> pd.DataFrame:
@@ -56,6 +73,21 @@ def all_metrics(record: RunRecord) -> pd.DataFrame:
             for name, estimate in record.metrics.items()
         }
     ).T.rename_axis("metric")
+
+
+def optimism(best: RunRecord, nested: RunRecord, results: Path) -> pd.Series:
+    """What choosing a layer by its test speakers gains over choosing it inside each fold."""
+    chosen = nested.load_predictions(results).groupby("fold")["layer"].first().value_counts()
+    after, inside = best.metrics["uar"].value, nested.metrics["uar"].value
+    return pd.Series(
+        {
+            "UAR, layer chosen after the fact": f"{after:.3f}",
+            "UAR, layer chosen inside each fold": f"{inside:.3f}",
+            "optimism": f"{after - inside:+.3f}",
+            "layers chosen": ", ".join(f"{name} in {n} folds" for name, n in chosen.items()),
+        },
+        name="emotion",
+    )
 
 
 def compare_neighbours(records: Sequence[RunRecord], results: Path) -> pd.DataFrame:
