@@ -8,7 +8,7 @@ changes sizes only: ``tiny`` is what tests and notebooks run, ``small`` is what 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from thesislib.errors import InputError
 
@@ -16,41 +16,35 @@ PROFILES = ("tiny", "small", "paper")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MainBranchConfig:
-    """Chapter 8, first half: what the frozen main branch already knows.
+class Experiment:
+    """What every experiment takes.
 
     Attributes:
-        corpus: ``emodb`` for the recordings, ``emodb-twin`` for their synthetic twin.
+        corpus: Name of a corpus, with ``-twin`` for its synthetic twin.
         profile: ``tiny``, ``small`` or ``paper``.
         seed: Seed of the twin and of every bootstrap.
-        encoder: ``speech-encoder``, or the folder of a Hugging Face Whisper model.
         out: Folder for records and predictions.
-        clips: How many clips to use, balanced over speakers and emotions; 0 means all.
         replicates: Bootstrap replicates.
-        window_s: Length of the analysed window from the start of a clip, in seconds.
-        regularisation_c: Inverse strength of the probe's L2 penalty.
         threads: CPU threads.
     """
 
-    corpus: str = "emodb-twin"
+    CHAPTER: ClassVar[str]
+    CORPORA: ClassVar[tuple[str, ...]]
+    SIZES: ClassVar[dict[str, dict[str, Any]]]
+
+    corpus: str
     profile: str = "tiny"
     seed: int = 0
-    encoder: str = "speech-encoder"
     out: str = "data/results"
-    clips: int = 140
     replicates: int = 500
-    window_s: float = 2.0
-    regularisation_c: float = 0.01
     threads: int = 1
 
     def __post_init__(self) -> None:
+        corpora = [name for corpus in self.CORPORA for name in (corpus, f"{corpus}-twin")]
         _check(self.profile in PROFILES, "profile", self.profile, f"choose {', '.join(PROFILES)}")
-        _check(self.corpus in ("emodb", "emodb-twin"), "corpus", self.corpus, "emodb or emodb-twin")
+        _check(self.corpus in corpora, "corpus", self.corpus, f"choose {', '.join(corpora)}")
         _check(self.seed >= 0, "seed", self.seed, "give 0 or more")
-        _check(self.clips >= 0, "clips", self.clips, "give 0 for all, or a number")
         _check(self.replicates >= 1, "replicates", self.replicates, "give 1 or more")
-        _check(self.window_s >= 0.1, "window_s", self.window_s, "give 0.1 s or more")
-        _check(self.regularisation_c > 0, "regularisation_c", self.regularisation_c, "be positive")
         _check(self.threads >= 1, "threads", self.threads, "give 1 or more")
 
     @property
@@ -60,25 +54,84 @@ class MainBranchConfig:
 
     def command(self) -> str:
         """The command that makes this run again."""
-        given = _changed(self, for_profile(type(self), self.profile))
-        options = "".join(f" -p {name} {value}" for name, value in given.items())
-        return f"thesis run 08{options} --profile {self.profile}"
+        values, defaults = self.as_dict(), for_profile(type(self), self.profile).as_dict()
+        options = "".join(
+            f" -p {name} {value}" for name, value in values.items() if value != defaults[name]
+        )
+        return f"thesis run {self.CHAPTER}{options} --profile {self.profile}"
 
     def as_dict(self) -> dict[str, Any]:
         """Every parameter but the folder that results go to."""
         return {name: value for name, value in asdict(self).items() if name != "out"}
 
 
-SIZES: dict[type, dict[str, dict[str, Any]]] = {
-    MainBranchConfig: {
+@dataclass(frozen=True, kw_only=True)
+class AgreementConfig(Experiment):
+    """Chapter 5: how far annotators agree, and what roles are for.
+
+    Attributes:
+        dyads: Number of simulated conversations of a twin.
+        duration_s: Length of each, in seconds.
+        shuffles: Shuffled pairings of the mimicry and role tests.
+    """
+
+    CHAPTER = "05"
+    CORPORA = ("ifadv", "ndc-me", "ccdb")
+    SIZES: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {},
+        "small": {"dyads": 24, "replicates": 2000, "shuffles": 999},
+        "paper": {"dyads": 100, "duration_s": 600.0, "replicates": 10_000, "shuffles": 999},
+    }
+
+    corpus: str = "ifadv-twin"
+    dyads: int = 8
+    duration_s: float = 240.0
+    shuffles: int = 199
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self.dyads >= 4, "dyads", self.dyads, "give 4 or more, to shuffle them")
+        _check(self.duration_s >= 60, "duration_s", self.duration_s, "give 60 s or more")
+        _check(self.shuffles >= 1, "shuffles", self.shuffles, "give 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MainBranchConfig(Experiment):
+    """Chapter 8, first half: what the frozen main branch already knows.
+
+    Attributes:
+        encoder: ``speech-encoder``, or the folder of a Hugging Face Whisper model.
+        clips: How many clips to use, balanced over speakers and emotions; 0 means all.
+        window_s: Length of the analysed window from the start of a clip, in seconds.
+        regularisation_c: Inverse strength of the probe's L2 penalty.
+    """
+
+    CHAPTER = "08"
+    CORPORA = ("emodb",)
+    SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {},
         "small": {"clips": 0, "replicates": 2000},
         "paper": {"clips": 0, "replicates": 10_000},
-    },
-}
+    }
+
+    corpus: str = "emodb-twin"
+    encoder: str = "speech-encoder"
+    clips: int = 140
+    window_s: float = 2.0
+    regularisation_c: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self.clips >= 0, "clips", self.clips, "give 0 for all, or a number")
+        _check(self.window_s >= 0.1, "window_s", self.window_s, "give 0.1 s or more")
+        _check(self.regularisation_c > 0, "regularisation_c", self.regularisation_c, "be positive")
 
 
-def for_profile(kind: type, profile: str, **given: Any) -> Any:  # noqa: ANN401 - parameter values
+EXPERIMENTS: tuple[type[Experiment], ...] = (AgreementConfig, MainBranchConfig)
+Kind = TypeVar("Kind", bound=Experiment)
+
+
+def for_profile(kind: type[Kind], profile: str, **given: Any) -> Kind:  # noqa: ANN401
     """The configuration of a profile, with given parameters in place of its sizes.
 
     Raises:
@@ -91,12 +144,7 @@ def for_profile(kind: type, profile: str, **given: Any) -> Any:  # noqa: ANN401 
     known = {field.name for field in fields(kind)}
     for name in given.keys() - known:
         _check(False, name, given[name], f"the parameters are {', '.join(sorted(known))}")
-    return kind(**{**SIZES[kind][profile], **given, "profile": profile})
-
-
-def _changed(config: MainBranchConfig, default: MainBranchConfig) -> dict[str, Any]:
-    values, defaults = config.as_dict(), default.as_dict()
-    return {name: value for name, value in values.items() if value != defaults[name]}
+    return kind(**{**kind.SIZES[profile], **given, "profile": profile})
 
 
 def _check(holds: bool, name: str, value: object, mend: str) -> None:

@@ -2,17 +2,17 @@ import dataclasses
 
 import pytest
 
-from thesislib.config import PROFILES, SIZES, MainBranchConfig, for_profile
+from thesislib.config import EXPERIMENTS, PROFILES, MainBranchConfig, for_profile
 from thesislib.errors import InputError
 
 
-@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("kind", EXPERIMENTS)
 def test_every_experiment_has_the_three_profiles(kind):
-    assert set(SIZES[kind]) == set(PROFILES)
+    assert set(kind.SIZES) == set(PROFILES)
     for profile in PROFILES:
         config = for_profile(kind, profile)
         assert config.profile == profile
-        assert {f.name for f in dataclasses.fields(kind)} > SIZES[kind][profile].keys()
+        assert {f.name for f in dataclasses.fields(kind)} > kind.SIZES[profile].keys()
 
 
 def test_what_is_given_wins_over_the_profile():

@@ -1,7 +1,4 @@
-"""Chapter 8, first half, as records: probes of the frozen main branch, and acoustic descriptions.
-
-Everything is recorded by one function, so that a notebook cell says what is run and nothing else.
-"""
+"""Making records: one function measures predictions and writes them with all that made them."""
 
 from __future__ import annotations
 
@@ -12,14 +9,17 @@ import pandas as pd
 
 from thesislib import files
 from thesislib.code import code_sha256
-from thesislib.config import MainBranchConfig
-from thesislib.corpora.loading import Corpus
+from thesislib.config import Experiment
+from thesislib.corpora.manifest import Manifest
 from thesislib.evaluation.metrics import measure
 from thesislib.records import provenance
 from thesislib.records.record import RunRecord
 
-CHAPTER = "08"
-TRAINING = ("thesislib.learning.main_branch", "thesislib.learning.features", "thesislib.config")
+# Where the code begins that makes the predictions of a chapter.
+TRAINING = {
+    "05": ("thesislib.corpora.ib", "thesislib.evaluation.agreement", "thesislib.config"),
+    "08": ("thesislib.learning.main_branch", "thesislib.learning.features", "thesislib.config"),
+}
 EVALUATION = ("thesislib.evaluation.metrics",)
 
 
@@ -45,8 +45,9 @@ def record_run(
     *,
     experiment: str,
     configuration: dict[str, str],
-    corpus: Corpus,
-    config: MainBranchConfig,
+    manifest: Manifest,
+    variant: str,
+    config: Experiment,
     stopwatch: Stopwatch,
 ) -> RunRecord:
     """Measure predictions and write them with their record under ``config.out``.
@@ -56,31 +57,33 @@ def record_run(
         kind: Kind of the record.
         experiment: Name of the experiment.
         configuration: What distinguishes the run from its siblings.
-        corpus: What it ran on.
+        manifest: Of the corpus that it ran on.
+        variant: Form of the copy, such as ``cut-2s`` or ``twin``.
         config: Every parameter.
         stopwatch: Started before the run.
 
     Raises:
         InputError: the results folder cannot be written.
     """
-    parts = [CHAPTER, experiment, config.corpus, *configuration.values()]
-    parts += [] if corpus.synthetic else [corpus.variant]
+    chapter = config.CHAPTER
+    parts = [chapter, experiment, config.corpus, *configuration.values()]
+    parts += [] if config.synthetic else [variant]
     record = RunRecord(
         run_id="-".join([*parts, config.profile, f"s{config.seed}"]),
         kind=kind,
-        chapter=CHAPTER,
+        chapter=chapter,
         experiment=experiment,
         configuration=configuration,
         profile=config.profile,
-        corpus=corpus.name,
-        variant=corpus.variant,
-        synthetic=corpus.synthetic,
+        corpus=manifest.name,
+        variant=variant,
+        synthetic=config.synthetic,
         seed=config.seed,
         config=config.as_dict(),
         metrics=measure(kind, predictions, replicates=config.replicates, seed=config.seed),
-        manifest_sha256=corpus.manifest.sha256,
-        training_sha256=code_sha256(TRAINING, provenance.notebook_cells(CHAPTER, "train")),
-        evaluation_sha256=code_sha256(EVALUATION, provenance.notebook_cells(CHAPTER, "evaluate")),
+        manifest_sha256=manifest.sha256,
+        training_sha256=code_sha256(TRAINING[chapter], provenance.notebook_cells(chapter, "train")),
+        evaluation_sha256=code_sha256(EVALUATION, provenance.notebook_cells(chapter, "evaluate")),
         commit=provenance.commit(),
         environment=provenance.environment(),
         command=config.command(),
