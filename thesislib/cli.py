@@ -68,20 +68,21 @@ def data_list(data_root: DataRoot = None, as_json: JsonOption = False) -> None:
 @data_app.command("check")
 def data_check(corpus: str, data_root: DataRoot = None, as_json: JsonOption = False) -> None:
     """Name every missing, truncated or unexpected file of CORPUS; exit 2 if there is one."""
-    from thesislib.corpora import emodb
+    from thesislib.corpora.loading import reader
     from thesislib.corpora.manifest import load_manifest
     from thesislib.files import data_roots, find_corpus
 
     _use(data_root)
     manifest = load_manifest(corpus)
+    layout = reader(manifest.name)
     root = find_corpus(corpus)
     if root is None:
         raise InputError(
             corpus,
             f"is not under {', '.join(str(folder) for folder in data_roots())}",
-            f"run `thesis data get {manifest.name}`",
+            f"access: {manifest.about('accessRoute')}",
         )
-    problems = emodb.check(root)
+    problems = layout.check(root)
     if as_json:
         document = {"corpus": corpus, "folder": str(root), "problems": [str(p) for p in problems]}
         typer.echo(json.dumps(document, indent=1))
@@ -89,8 +90,7 @@ def data_check(corpus: str, data_root: DataRoot = None, as_json: JsonOption = Fa
         for problem in problems:
             typer.echo(str(problem))
         if not problems:
-            clips = emodb.load_clips(root)
-            typer.echo(f"{root}: complete, {len(clips)} recordings ({emodb.detect_variant(root)})")
+            typer.echo(f"{root}: complete ({layout.detect_variant(root)})")
     if problems:
         raise typer.Exit(2)
 
@@ -106,11 +106,15 @@ def data_get(
     """Fetch CORPUS where its licence allows it, check its hash, and unpack it."""
     from thesislib.corpora import emodb
     from thesislib.corpora.manifest import load_manifest
-    from thesislib.files import data_roots
+    from thesislib.files import resolve
 
-    _use(data_root)
-    name = load_manifest(corpus).name
-    folder = emodb.get(data_roots()[-1] / name, archive=from_file, progress=typer.echo)
+    manifest = load_manifest(corpus)
+    if manifest.name != "emodb":
+        raise InputError(
+            corpus, "is handed out by its owners only", f"access: {manifest.about('accessRoute')}"
+        )
+    destination = (data_root or resolve("data")) / manifest.name
+    folder = emodb.get(destination, archive=from_file, progress=typer.echo)
     typer.echo(f"{folder}: unpacked")
 
 
@@ -149,6 +153,8 @@ def data_twin(
     from thesislib.corpora.manifest import load_manifest
     from thesislib.corpora.twins.emodb import write_twin
 
+    if corpus != "emodb":
+        raise InputError(corpus, "has no twin on disk in this edition", "choose emodb")
     total = clips or len(load_manifest(corpus).records("utterances"))
     with _progress(f"twin of {corpus}", total) as advance:
         folder = write_twin(

@@ -61,13 +61,13 @@ def test_lists_are_json_when_asked(thesis, data_root):
     assert "zero/1.0" in entry["licence"]
     code, out, _ = thesis("weights", "list", "--json")
     assert code == 0
-    assert json.loads(out)[0]["name"] == "speech-encoder"
+    assert "speech-encoder" in {row["name"] for row in json.loads(out)}
 
 
 def test_check_passes_a_complete_corpus(thesis, data_root):
     code, out, _ = thesis("data", "check", "emodb", "--data-root", data_root)
     assert code == 0
-    assert "complete, 535 recordings (cut-2s)" in out
+    assert "complete (cut-2s)" in out
 
 
 def test_check_names_each_problem_and_exits_2(thesis, data_root):
@@ -94,16 +94,19 @@ def test_a_twin_is_written_and_checked(thesis, tmp_path):
     assert "5 of 5" in err
     code, said, _ = thesis("data", "check", "emodb", "--data-root", out.parent)
     assert code == 0
-    assert "5 recordings (twin)" in said
+    assert "complete (twin)" in said
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "99"], "chapter 99: has no notebook of its own; choose 08"),
+        (["run", "99"], "chapter 99: has no notebook of its own; choose 05, 08"),
         (["run", "08", "-p", "sed", "1"], "parameter sed: is unknown to 08_affect"),
         (["run", "08", "-p", "seed"], "option -p: needs a name and a value"),
         (["run", "08", "--profile", "huge"], "option --profile: cannot be 'huge'"),
+        (["data", "check", "affectnet"], "affectnet: has no loader"),
+        (["data", "get", "crema-d"], "crema-d: is handed out by its owners only; access:"),
+        (["data", "twin", "crema-d", "--out", "x"], "crema-d: has no twin on disk"),
         (["data", "check", "emo-db"], "emo-db: has no manifest; choose one of"),
         (["data", "check", "emodb", "--data-root", "/nowhere"], "/nowhere: is not a folder"),
         (["data", "twin", "emodb", "--out", "x", "--effect", "loud=1"], "loud"),

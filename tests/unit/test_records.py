@@ -134,7 +134,7 @@ def test_training_does_not_import_evaluation():
     trained = {path.parent.name for path in code.import_closure(TRAINING["08"])}
     measured = {path.parent.name for path in code.import_closure(EVALUATION)}
     assert "evaluation" not in trained
-    assert {"models", "learning", "corpora"}.isdisjoint(measured)
+    assert {"models", "learning", "signals", "twins"}.isdisjoint(measured)
 
 
 def test_the_environment_is_said_in_full():

@@ -6,19 +6,65 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from thesislib import files
 from thesislib.code import code_sha256
-from thesislib.corpora import emodb
+from thesislib.corpora import (
+    crema_d,
+    dyadic,
+    emodb,
+    first_impressions,
+    librispeech,
+    voxceleb2,
+)
 from thesislib.corpora.clip import Clip
 from thesislib.corpora.manifest import TWIN_SUFFIX, Manifest, load_manifest
 from thesislib.corpora.twins.emodb import write_twin
 from thesislib.errors import InputError
 
 TWIN_MODULE = "thesislib.corpora.twins.emodb"
+
+
+class Reader(NamedTuple):
+    """What the layout of a corpus needs: its clips, its faults, its variant, each from a folder."""
+
+    load_clips: Callable[[Path], list[Clip]]
+    check: Callable[[Path], list[InputError]]
+    detect_variant: Callable[[Path], str]
+
+
+READERS = {
+    "crema-d": Reader(crema_d.load_clips, crema_d.check, crema_d.detect_variant),
+    "emodb": Reader(emodb.load_clips, emodb.check, emodb.detect_variant),
+    "first-impressions": Reader(
+        first_impressions.load_clips, first_impressions.check, first_impressions.detect_variant
+    ),
+    "librispeech": Reader(librispeech.load_clips, librispeech.check, librispeech.detect_variant),
+    "voxceleb2": Reader(voxceleb2.load_clips, voxceleb2.check, voxceleb2.detect_variant),
+} | {
+    name: Reader(
+        partial(dyadic.load_clips, corpus=name),
+        partial(dyadic.check, corpus=name),
+        dyadic.detect_variant,
+    )
+    for name in dyadic.CORPORA
+}
+
+
+def reader(corpus: str) -> Reader:
+    """The reader of a corpus.
+
+    Raises:
+        InputError: the corpus has none; it is in the catalogue only.
+    """
+    if corpus not in READERS:
+        raise InputError(corpus, "has no loader", f"choose from {', '.join(READERS)}")
+    return READERS[corpus]
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 
+from thesislib.evaluation.annotation_sets import agreement_metrics
 from thesislib.evaluation.classification import classification_metrics
 from thesislib.evaluation.embeddings import embedding_metrics
 from thesislib.evaluation.significance import Estimate
 
-MEASURES = {"classification": classification_metrics, "embedding": embedding_metrics}
+MEASURES = {
+    "agreement": agreement_metrics,
+    "classification": classification_metrics,
+    "embedding": embedding_metrics,
+}
 
 
 def measure(

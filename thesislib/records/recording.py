@@ -17,7 +17,7 @@ from thesislib.records.record import RunRecord
 
 # Where the code begins that makes the predictions of a chapter.
 TRAINING = {
-    "05": ("thesislib.corpora.ib", "thesislib.evaluation.agreement", "thesislib.config"),
+    "05": ("thesislib.corpora.ib", "thesislib.evaluation.annotation_sets", "thesislib.config"),
     "08": ("thesislib.learning.main_branch", "thesislib.learning.features", "thesislib.config"),
 }
 EVALUATION = ("thesislib.evaluation.metrics",)

@@ -65,8 +65,30 @@ def reported_table(table: str) -> pd.DataFrame:
 
 def not_attempted(table: str, rows: list[str], reason: str) -> pd.DataFrame:
     """Reported cells of some rows, each with the verdict *not attempted* and its reason."""
-    frame = reported_table(table).loc[rows].stack().rename("reported").reset_index()
-    frame.columns = ["row", "column", "reported"]
-    return frame.assign(table=table, verdict=f"not attempted: {reason}")[
-        ["table", "row", "column", "reported", "verdict"]
+    printed = reported_table(table).loc[rows]
+    cells = [
+        {
+            "table": table,
+            "row": row,
+            "column": column,
+            "reported": printed.loc[row, column],
+            "verdict": f"not attempted: {reason}",
+        }
+        for row in rows
+        for column in printed.columns
     ]
+    return pd.DataFrame(cells)
+
+
+def reported_pairs(table: str, statistic: str = "") -> pd.DataFrame:
+    """A table of annotator pairs, or one statistic of it: first annotator in rows, second across.
+
+    Pairs without a value, printed *n.a.*, are NaN.
+    """
+    chosen = reported_table(table)
+    if statistic:
+        chosen = chosen[chosen.index.str.endswith(f" / {statistic}")]
+        chosen.index = chosen.index.str.removesuffix(f" / {statistic}")
+    names = [f"{number}" for number in range(1, 7)]
+    chosen.index, chosen.columns = chosen.index.str[-1], chosen.columns.str[-1]
+    return chosen.reindex(index=names[:-1], columns=names[1:])

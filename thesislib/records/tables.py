@@ -12,6 +12,8 @@ from thesislib.evaluation.classification import uar_by_speaker
 from thesislib.evaluation.significance import Estimate, holm, paired_test
 from thesislib.records.record import RunRecord
 
+LEVELS = ("all", "spk", "lsn", "subtle", "low", "medium", "high")
+
 
 def show(estimate: Estimate) -> str:
     """A value with its 95 % interval, to two decimals, as tables print it.
@@ -38,7 +40,9 @@ def metric_table(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFr
 
 
 def mean_over_seeds(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFrame:
-    """One metric averaged over the seeds of each cell, with its lowest and highest seed."""
+    """One metric averaged over seeds, with the lowest and highest; empty without records."""
+    if not records:
+        return pd.DataFrame()
     rows = pd.DataFrame(
         [{**record.configuration, "value": record.metrics[metric].value} for record in records]
     )
@@ -48,6 +52,28 @@ def mean_over_seeds(records: Sequence[RunRecord], metric: str = "uar") -> pd.Dat
     }
     cells = pd.Series(shown).unstack(fill_value="–")
     return cells.rename_axis(index="features", columns=f"{metric}, probe for")
+
+
+def agreement_by_level(records: Sequence[RunRecord], statistic: str) -> pd.DataFrame:
+    """A statistic of agreement for each category and level, averaged; empty without records."""
+    if not records:
+        return pd.DataFrame()
+    values: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        for name, estimate in record.metrics.items():
+            if estimate.unit == statistic:
+                category, level = name.removeprefix(f"{statistic}_").split("_")
+                values.setdefault((category, level), []).append(estimate.value)
+    cells = {
+        key: f"{sum(found) / len(found):.2f} [{min(found):.2f}, {max(found):.2f}]"
+        for key, found in values.items()
+    }
+    order = [level for level in LEVELS if any(key[1] == level for key in cells)]
+    return (
+        pd.Series(cells)
+        .unstack(fill_value="–")[order]
+        .rename_axis(index="category", columns=statistic)
+    )
 
 
 def best_record(

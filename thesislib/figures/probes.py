@@ -1,13 +1,8 @@
-"""Figures, from records, predictions and signals; never from a model.
-
-One style throughout: the palette of Okabe and Ito, which readers with any colour vision can tell
-apart, and shapes that differ where colours do.
-"""
+"""Figures of voices and of probes: from records, predictions and signals, never from a model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,31 +18,11 @@ from thesislib.evaluation.classification import (
     uar_by_speaker,
 )
 from thesislib.evaluation.significance import Estimate
+from thesislib.figures.style import BLUE, GREY, ORANGE, style
 from thesislib.records.record import RunRecord
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
 SEX_STYLE = {"female": (ORANGE, "o"), "male": (BLUE, "s")}
 TASK_STYLE = {"emotion": (ORANGE, "o"), "speaker": (BLUE, "s")}
-
-
-def style() -> AbstractContextManager:
-    """The figure style of the book, a context for drawing."""
-    return plt.rc_context(
-        {
-            "figure.dpi": 110,
-            "figure.facecolor": "white",
-            "figure.constrained_layout.use": True,
-            "font.size": 11,
-            "axes.titlesize": 12,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.color": "#DDDDDD",
-            "axes.axisbelow": True,
-            "legend.frameon": False,
-            "image.cmap": "cividis",
-        }
-    )
 
 
 def _errors(estimates: Sequence[Estimate]) -> NDArray:
