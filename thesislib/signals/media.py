@@ -183,10 +183,7 @@ def _decode_window(
             "correct the start time",
             where=f"{start_s:g} s",
         )
-    up, down = (sample_rate // math.gcd(rate, sample_rate), rate // math.gcd(rate, sample_rate))
-    # Context on both sides feeds the resampling filter; a whole number of `down` input samples
-    # before the window is a whole number of `up` output samples to drop.
-    context = 0 if up == down else math.ceil(_ZERO_CROSSINGS * max(up, down) / up / down)
+    up, down, context = resampling(rate, sample_rate)
     before = min(context, start // down)
     stop = frames
     if duration_s is not None:
@@ -201,14 +198,39 @@ def _decode_window(
             "copy or export it again",
             where=f"{(stop - expected + len(samples)) / rate:g} s",
         )
-    _check_samples(path, samples, (stop - expected) / rate, rate)
-    waveform = _resample(samples.mean(axis=1), up, down)[before * up :]
+    check_samples(path, samples, (stop - expected) / rate, rate)
+    waveform = resample(samples.mean(axis=1), up, down)[before * up :]
     if duration_s is not None:
         waveform = waveform[: round(duration_s * sample_rate)]
     return torch.from_numpy(np.clip(waveform, -1.0, 1.0))
 
 
-def _check_samples(path: Path, samples: NDArray[np.float32], start_s: float, rate: int) -> None:
+def resampling(rate: int, sample_rate: int) -> tuple[int, int, int]:
+    """How to get from one rate to another: factors `up` and `down`, and the filter's context.
+
+    The context, to be read on both sides of a window, counts groups of `down` input samples: a
+    group before the window is `up` output samples to drop.
+
+    >>> resampling(48000, 16000)
+    (1, 3, 64)
+    """
+    divisor = math.gcd(rate, sample_rate)
+    up, down = sample_rate // divisor, rate // divisor
+    return up, down, 0 if up == down else math.ceil(_ZERO_CROSSINGS * max(up, down) / up / down)
+
+
+def check_samples(path: Path, samples: NDArray[np.float32], start_s: float, rate: int) -> None:
+    """Refuse sound that is not a number or far beyond full scale.
+
+    Args:
+        path: Named in the error.
+        samples: ``(N, channels)``.
+        start_s: Time of the first sample.
+        rate: In hertz.
+
+    Raises:
+        InputError: naming the first such sample by its time.
+    """
     for broken, problem in (
         (~np.isfinite(samples), "holds a NaN or infinite sample"),
         (np.abs(samples) > _LARGEST_PEAK, "holds a sample far beyond full scale (1.0)"),
@@ -226,7 +248,8 @@ def _low_pass(up: int, down: int) -> NDArray[np.float64]:
     return firwin(taps, _CUTOFF / longer, window=("kaiser", _KAISER_BETA))
 
 
-def _resample(waveform: NDArray[np.float32], up: int, down: int) -> NDArray[np.float32]:
+def resample(waveform: NDArray[np.float32], up: int, down: int) -> NDArray[np.float32]:
+    """Resample ``(N,)`` by the factor ``up / down``, band-limited, without a delay."""
     if up == down:
         return waveform
     return resample_poly(waveform, up, down, window=_low_pass(up, down)).astype(np.float32)
