@@ -147,7 +147,10 @@ def test_without_a_network_get_says_how_to_do_it_by_hand(tmp_path, monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(pooch.Pooch, "load_registry_from_doi", refuse)
-    with pytest.raises(InputError, match=r"without a network; by hand: download that file"):
+    with pytest.raises(
+        InputError,
+        match=r"without a network; by hand: download emodb\.zip from https://doi\.org/10\.5281",
+    ):
         emodb.get(tmp_path / "fetched")
 
 

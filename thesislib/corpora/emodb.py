@@ -180,9 +180,7 @@ def get(
     """
     import pooch
 
-    manifest = load_manifest("emodb")
-    source = manifest.about("archive")
-    by_hand = " ".join(str(manifest.about("accessRoute")).split("By hand: ")[1:])
+    source = load_manifest("emodb").about("archive")
     with tempfile.TemporaryDirectory() as folder:
         if archive is None:
             progress(f"fetching {source['file']} of doi:{source['doi']}")
@@ -194,7 +192,10 @@ def get(
                 raise InputError(source["file"], str(error), "fetch it again later") from error
             except OSError as error:  # requests' errors are OSErrors
                 raise InputError(
-                    "emodb", "cannot be fetched without a network", f"by hand: {by_hand}"
+                    "emodb",
+                    "cannot be fetched without a network",
+                    f"by hand: download {source['file']} from https://doi.org/{source['doi']} "
+                    f"elsewhere, then run `thesis data get emodb --from {source['file']}`",
                 ) from error
         return unpack(archive, destination)
 
