@@ -11,9 +11,9 @@ from thesislib.corpora.twins.annotators import ANNOTATORS, TRUTH, annotate, anno
 from thesislib.corpora.twins.dyads import MIMICRY_LAG_S, simulate_dyad
 from thesislib.evaluation import interaction
 from thesislib.evaluation.agreement import aggregate, compare
+from thesislib.evaluation.claims import claim_j
 from thesislib.evaluation.interaction import (
     amounts,
-    claim_j,
     expression_by_role,
     mimicry_test,
     role_test,
