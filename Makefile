@@ -23,9 +23,11 @@ setup: .venv/.installed weights
 	touch $@
 
 weights: .venv/.installed
-	@test -e "$${THESISLIB_WEIGHTS_ROOT:-data/weights}/speech-encoder/model.safetensors" || \
-	  $(BIN)/thesis weights get speech-encoder || \
-	  echo 'warning: no speech-encoder weights; the tests that need them will be skipped' >&2
+	@for name in speech-encoder face-detector; do \
+	  test -e "$${THESISLIB_WEIGHTS_ROOT:-data/weights}/$$name/model.safetensors" || \
+	  $(BIN)/thesis weights get $$name || \
+	  echo "warning: no $$name weights; the tests that need them will be skipped" >&2; \
+	done
 
 book: setup
 	rm -rf _build

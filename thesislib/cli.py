@@ -58,24 +58,28 @@ def data_list(data_root: DataRoot = None, as_json: JsonOption = False) -> None:
                 "title": manifest.document["alternateName"],
                 "modality": manifest.about("modality"),
                 "licence": manifest.document["license"],
+                "terms": "to accept" if manifest.about("acceptanceNeeded") else "open",
                 "access": manifest.about("accessRoute"),
                 "folder": str(root) if root else None,
             }
         )
-    _show(rows, as_json, ("name", "title", "modality", "folder"))
+    _show(rows, as_json, ("name", "modality", "licence", "terms", "folder"))
 
 
 @data_app.command("check")
 def data_check(corpus: str, data_root: DataRoot = None, as_json: JsonOption = False) -> None:
     """Name every missing, truncated or unexpected file of CORPUS; exit 2 if there is one."""
-    from thesislib.corpora.loading import reader
-    from thesislib.corpora.manifest import load_manifest
+    from thesislib.corpora.loading import reader, twin_folder
+    from thesislib.corpora.manifest import TWIN_SUFFIX, load_manifest
     from thesislib.files import data_roots, find_corpus
 
     _use(data_root)
     manifest = load_manifest(corpus)
     layout = reader(manifest.name)
-    root = find_corpus(corpus)
+    if corpus.endswith(TWIN_SUFFIX):
+        root = next((path for path in [twin_folder(manifest.name)] if path.is_dir()), None)
+    else:
+        root = find_corpus(corpus)
     if root is None:
         raise InputError(
             corpus,
@@ -106,14 +110,14 @@ def data_get(
     """Fetch CORPUS where its licence allows it, check its hash, and unpack it."""
     from thesislib.corpora import emodb
     from thesislib.corpora.manifest import load_manifest
-    from thesislib.files import resolve
+    from thesislib.files import data_roots
 
     manifest = load_manifest(corpus)
     if manifest.name != "emodb":
         raise InputError(
             corpus, "is handed out by its owners only", f"access: {manifest.about('accessRoute')}"
         )
-    destination = (data_root or resolve("data")) / manifest.name
+    destination = (data_root or data_roots()[0]) / manifest.name
     folder = emodb.get(destination, archive=from_file, progress=typer.echo)
     typer.echo(f"{folder}: unpacked")
 
@@ -203,8 +207,9 @@ def run(
     ] = None,
     profile: Annotated[str, typer.Option(help="tiny, small or paper.")] = "tiny",
     out: Annotated[
-        Path, typer.Option(help="Folder for the executed notebook, records and predictions.")
-    ] = Path("data/results"),
+        Path | None,
+        typer.Option(help="Folder for notebook, records, predictions; default data/results."),
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
     """Run a chapter's notebook with papermill; leave the executed notebook and its records.
@@ -212,12 +217,15 @@ def run(
     Examples: `thesis run 08` (the twin, a minute), or
     `thesis run 08 -p corpus emodb -p seed 1 --profile small --out results`.
     """
+    from thesislib.files import resolve
     from thesislib.notebooks import ChapterFailedError, run_chapter
 
     _use(data_root)
     given = dict(_name_and_value(pair) for pair in parameter or [])
     try:
-        notebook = run_chapter(chapter, given, profile=profile, out=out, say=typer.echo)
+        notebook = run_chapter(
+            chapter, given, profile=profile, out=out or resolve("data/results"), say=typer.echo
+        )
     except ChapterFailedError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
@@ -281,7 +289,10 @@ def _joined_parameters(arguments: list[str]) -> list[str]:
 
 def _name_and_value(pair: str) -> tuple[str, object]:
     name, _, value = pair.partition("=")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"option -p {name}", f"cannot be {value!r}", "quote the value") from error
 
 
 def _effects(pairs: list[str]) -> dict[str, float]:

@@ -58,7 +58,21 @@ def code_sha256(modules: Iterable[str], cells: Iterable[str] = ()) -> str:
     digest = hashlib.sha256()
     for path in import_closure(modules):
         digest.update(str(path.relative_to(PACKAGE)).encode())
-        digest.update(ast.dump(ast.parse(path.read_text(encoding="utf-8"))).encode())
+        digest.update(_canonical(ast.parse(path.read_text(encoding="utf-8"))).encode())
     for cell in cells:
-        digest.update(ast.dump(ast.parse(cell)).encode())
+        digest.update(_canonical(ast.parse(cell)).encode())
     return digest.hexdigest()
+
+
+def _canonical(node: object) -> str:
+    """A syntax tree as text, the same for every version of Python: empty fields are left out."""
+    if isinstance(node, ast.AST):
+        parts = [
+            f"{name}={_canonical(value)}"
+            for name, value in ast.iter_fields(node)
+            if value is not None and value != []
+        ]
+        return f"{type(node).__name__}({','.join(parts)})"
+    if isinstance(node, list):
+        return f"[{','.join(_canonical(entry) for entry in node)}]"
+    return repr(node)

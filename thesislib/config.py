@@ -7,6 +7,7 @@ changes sizes only: ``tiny`` is what tests and notebooks run, ``small`` is what 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -32,7 +33,7 @@ class Experiment:
     CORPORA: ClassVar[tuple[str, ...]]
     SIZES: ClassVar[dict[str, dict[str, Any]]]
 
-    corpus: str
+    corpus: str = ""
     profile: str = "tiny"
     seed: int = 0
     out: str = "data/results"
@@ -40,6 +41,15 @@ class Experiment:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, wanted = getattr(self, field.name), type(field.default)
+            fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
+            _check(
+                fits and isinstance(value, bool) == (wanted is bool),
+                field.name,
+                value,
+                f"give a value of type {wanted.__name__}",
+            )
         corpora = [name for corpus in self.CORPORA for name in (corpus, f"{corpus}-twin")]
         _check(self.profile in PROFILES, "profile", self.profile, f"choose {', '.join(PROFILES)}")
         _check(self.corpus in corpora, "corpus", self.corpus, f"choose {', '.join(corpora)}")
@@ -54,11 +64,15 @@ class Experiment:
 
     def command(self) -> str:
         """The command that makes this run again."""
-        values, defaults = self.as_dict(), for_profile(type(self), self.profile).as_dict()
         options = "".join(
-            f" -p {name} {value}" for name, value in values.items() if value != defaults[name]
+            f" -p {name} {shlex.quote(str(value))}" for name, value in self.changed().items()
         )
         return f"thesis run {self.CHAPTER}{options} --profile {self.profile}"
+
+    def changed(self) -> dict[str, Any]:
+        """The parameters that differ from those of the profile."""
+        values, defaults = self.as_dict(), for_profile(type(self), self.profile).as_dict()
+        return {name: value for name, value in values.items() if value != defaults[name]}
 
     def as_dict(self) -> dict[str, Any]:
         """Every parameter but the folder that results go to."""
@@ -134,6 +148,8 @@ Kind = TypeVar("Kind", bound=Experiment)
 def for_profile(kind: type[Kind], profile: str, **given: Any) -> Kind:  # noqa: ANN401
     """The configuration of a profile, with given parameters in place of its sizes.
 
+    A parameter that is None keeps the profile's value.
+
     Raises:
         InputError: an unknown profile, an unknown parameter, or a value that cannot be.
 
@@ -144,7 +160,21 @@ def for_profile(kind: type[Kind], profile: str, **given: Any) -> Kind:  # noqa: 
     known = {field.name for field in fields(kind)}
     for name in given.keys() - known:
         _check(False, name, given[name], f"the parameters are {', '.join(sorted(known))}")
-    return kind(**{**kind.SIZES[profile], **given, "profile": profile})
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return kind(**{**kind.SIZES[profile], **chosen, "profile": profile})
+
+
+def from_notebook(kind: type[Kind], namespace: dict[str, Any]) -> Kind:
+    """The configuration that a notebook's parameters describe, one a field.
+
+    Args:
+        kind: The experiment.
+        namespace: The notebook's ``globals()``.
+
+    Raises:
+        InputError: a value that cannot be.
+    """
+    return for_profile(kind, **{field.name: namespace[field.name] for field in fields(kind)})
 
 
 def _check(holds: bool, name: str, value: object, mend: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,7 +29,8 @@ def find_notebook(chapter: str) -> Path:
         InputError: no notebook, or several, begin with `chapter`.
     """
     folder = files.project_root() / "notebooks"
-    found = sorted(folder.glob(f"{chapter}*.ipynb")) if chapter else []
+    is_number = re.fullmatch(r"\d\d", chapter) is not None
+    found = sorted(folder.glob(f"{chapter}_*.ipynb")) if is_number else []
     if len(found) != 1:
         known = ", ".join(sorted(path.stem[:2] for path in folder.glob("*.ipynb")))
         raise InputError(f"chapter {chapter}", "has no notebook of its own", f"choose {known}")
@@ -62,10 +64,13 @@ def run_chapter(
     notebook = find_notebook(chapter)
     if profile not in PROFILES:
         raise InputError("option --profile", f"cannot be {profile!r}", f"one of {PROFILES}")
-    out = files.resolve(out) if not out.is_absolute() else out
+    out = out.resolve()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nbformat's advice on cell ids is not the caller's
         known = papermill.inspect_notebook(str(notebook))
+    for name in ("profile", "out"):
+        if name in parameters:
+            raise InputError(f"option -p {name}", "has an option of its own", f"write --{name}")
     given = {**parameters, "profile": profile, "out": str(out)}
     for name in given:
         if name not in known:

@@ -100,6 +100,7 @@ def test_where_speakers_are_the_classes_the_interval_holds_the_value():
     found = classification_metrics(frame, replicates=300, seed=0)
     for name in ("uar", "macro_f1", "micro_f1"):
         assert found[name].low <= found[name].value <= found[name].high, name
+    assert "listener_spearman" not in found  # listeners judged emotions, not who speaks
 
 
 def test_listener_agreement_is_spearmans_rho():

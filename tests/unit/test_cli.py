@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -22,7 +23,11 @@ def thesis(monkeypatch, capsys):
         said = capsys.readouterr()
         return stop.value.code or 0, said.out, said.err
 
-    return run
+    before = os.environ.get("THESISLIB_DATA_ROOT")  # --data-root sets it for the whole process
+    yield run
+    os.environ.pop("THESISLIB_DATA_ROOT", None)
+    if before is not None:
+        os.environ["THESISLIB_DATA_ROOT"] = before
 
 
 @pytest.fixture
@@ -103,6 +108,9 @@ def test_a_twin_is_written_and_checked(thesis, tmp_path):
         (["run", "99"], "chapter 99: has no notebook of its own; choose 05, 08"),
         (["run", "08", "-p", "sed", "1"], "parameter sed: is unknown to 08_affect"),
         (["run", "08", "-p", "seed"], "option -p: needs a name and a value"),
+        (["run", "08", "-p", "profile", "small"], "option -p profile: has an option of its own"),
+        (["run", "08", "-p", "corpus", "["], "option -p corpus: cannot be '['"),
+        (["run", "/"], "chapter /: has no notebook of its own"),
         (["run", "08", "--profile", "huge"], "option --profile: cannot be 'huge'"),
         (["data", "check", "affectnet"], "affectnet: has no loader"),
         (["data", "get", "crema-d"], "crema-d: is handed out by its owners only; access:"),

@@ -37,6 +37,32 @@ def test_a_value_that_cannot_be_names_its_parameter(name, value):
         for_profile(MainBranchConfig, "tiny", **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", "abc"), ("seed", 1.5), ("encoder", 5), ("seed", True)]
+)
+def test_a_value_of_another_type_is_refused(name, value):
+    with pytest.raises(InputError, match=f"parameter {name}: cannot be .*; give a value of type"):
+        for_profile(MainBranchConfig, "tiny", **{name: value})
+
+
+def test_none_keeps_the_profiles_value():
+    assert for_profile(MainBranchConfig, "small", clips=None, window_s=1).clips == 0
+
+
+def test_a_notebooks_parameters_are_the_fields():
+    import nbformat
+
+    from thesislib.config import from_notebook
+    from thesislib.notebooks import find_notebook
+
+    for kind in EXPERIMENTS:
+        cells = nbformat.read(find_notebook(kind.CHAPTER), as_version=4).cells
+        (source,) = (c.source for c in cells if "parameters" in c.metadata.get("tags", []))
+        namespace = {}
+        exec(source, namespace)
+        assert from_notebook(kind, namespace) == for_profile(kind, "tiny")
+
+
 def test_an_unknown_profile_is_refused():
     with pytest.raises(InputError, match="tiny, small, paper"):
         for_profile(MainBranchConfig, "huge")

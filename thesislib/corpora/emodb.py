@@ -13,6 +13,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+import pooch
+import requests
 import soundfile
 
 from thesislib import files
@@ -136,30 +138,41 @@ def check(root: Path) -> list[InputError]:
         variant = detect_variant(root)
     except InputError:
         variant = "unknown"
-    frames = {row["variant"]: row["frames"] for row in manifest.records("variants")}.get(variant)
+    layouts = {row["variant"]: row for row in manifest.records("variants")}
+    if known and variant == "unknown":
+        rates = ", ".join(f"{row['sample_rate_hz']} Hz" for row in layouts.values())
+        problems.append(InputError(known[0], "has an unknown sampling rate", f"expected {rates}"))
+    layout = layouts.get(variant, {"frames": 0, "sample_rate_hz": 0})
     for path in known:
-        problems += _check_recording(path, frames or 0)
+        problems += _check_recording(path, layout["frames"], layout["sample_rate_hz"])
     return problems
 
 
 def _expected_names(root: Path) -> set[str]:
     """Names in the manifest; a twin has a file list of its own."""
     if (root / "twin.json").is_file():
-        about = json.loads((root / "twin.json").read_text(encoding="utf-8"))
-        return {Path(row["file"]).name for row in about["clips"]}
+        try:
+            about = json.loads((root / "twin.json").read_text(encoding="utf-8"))
+            return {Path(row["file"]).name for row in about["clips"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                root / "twin.json", f"cannot be read ({error})", "write the twin again"
+            ) from error
     return {row["file"] for row in load_manifest("emodb").records("utterances")}
 
 
-def _check_recording(path: Path, frames: int) -> list[InputError]:
+def _check_recording(path: Path, frames: int, sample_rate: int) -> list[InputError]:
     from thesislib.signals.media import read_waveform
 
     try:
         read_waveform(path)
-        found = soundfile.info(path).frames
+        found = soundfile.info(path)
     except InputError as error:
         return [error]
-    if frames and found != frames:
-        return [InputError(path, f"holds {found} samples, not {frames}", "restore it")]
+    if sample_rate and found.samplerate != sample_rate:
+        return [InputError(path, f"is at {found.samplerate} Hz, not {sample_rate}", "restore it")]
+    if frames and found.frames != frames:
+        return [InputError(path, f"holds {found.frames} samples, not {frames}", "restore it")]
     return []
 
 
@@ -173,31 +186,47 @@ def get(
 
     The checksum comes from the archive's own record (its DOI), not from the server that hands
     out the file; an `archive` fetched by hand is checked in the same way where the record can be
-    reached, and by its list of recordings where it cannot.
+    reached, and by its list of recordings in any case.
 
     Raises:
         InputError: there is no network, the checksum differs, or the archive is not the corpus.
     """
-    import pooch
-
     source = load_manifest("emodb").about("archive")
     with tempfile.TemporaryDirectory() as folder:
+        store = pooch.create(path=folder, base_url=f"doi:{source['doi']}/", registry=None)
         if archive is None:
             progress(f"fetching {source['file']} of doi:{source['doi']}")
-            store = pooch.create(path=folder, base_url=f"doi:{source['doi']}/", registry=None)
             try:
                 store.load_registry_from_doi()
                 archive = Path(store.fetch(source["file"]))
             except ValueError as error:  # pooch: the checksum differs, or no such file
                 raise InputError(source["file"], str(error), "fetch it again later") from error
-            except OSError as error:  # requests' errors are OSErrors
+            except (ConnectionError, requests.RequestException) as error:
                 raise InputError(
                     "emodb",
                     "cannot be fetched without a network",
                     f"by hand: download {source['file']} from https://doi.org/{source['doi']} "
                     f"elsewhere, then run `thesis data get emodb --from {source['file']}`",
                 ) from error
+        else:
+            _check_archive(archive, store, source["file"], progress)
         return unpack(archive, destination)
+
+
+def _check_archive(
+    archive: Path, store: pooch.Pooch, name: str, progress: Callable[[str], None]
+) -> None:
+    """Compare an archive fetched by hand with the published checksum, where that can be reached."""
+    if not archive.is_file():
+        raise InputError(archive, "is not a file", "give the archive that you fetched")
+    try:
+        store.load_registry_from_doi()
+    except (ConnectionError, requests.RequestException):
+        progress("no network: checking the archive by its list of recordings only")
+        return
+    algorithm, _, wanted = store.registry[name].rpartition(":")
+    if pooch.file_hash(str(archive), alg=algorithm or "sha256") != wanted:
+        raise InputError(archive, f"is not the published {name}", "fetch it again")
 
 
 def unpack(archive: Path, destination: Path) -> Path:
@@ -210,8 +239,8 @@ def unpack(archive: Path, destination: Path) -> Path:
     expected = {row["file"] for row in load_manifest("emodb").records("utterances")}
     if (destination / "wav").exists():
         raise InputError(destination / "wav", "is already there", "remove it first")
-    destination.mkdir(parents=True, exist_ok=True)
     try:
+        destination.mkdir(parents=True, exist_ok=True)
         with (
             zipfile.ZipFile(archive) as bundle,
             tempfile.TemporaryDirectory(dir=destination, prefix=".unpack-") as folder,
@@ -238,4 +267,8 @@ def unpack(archive: Path, destination: Path) -> Path:
                 listeners.replace(destination / "erkennung.txt")
     except zipfile.BadZipFile as error:
         raise InputError(archive, f"is not a zip archive ({error})", "fetch it again") from error
+    except OSError as error:
+        raise InputError(
+            destination, f"cannot be written ({error.strerror})", "choose another --data-root"
+        ) from error
     return destination

@@ -7,7 +7,6 @@ and one file a participant, with ``twin.json`` beside the folders of a twin.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,8 +67,11 @@ def _twin(config: AgreementConfig, corpus: str) -> Path:
     about = {"twin": "ib", "corpus": corpus, "seed": config.seed, "dyads": config.dyads}
     about |= {"duration_s": config.duration_s, "code_sha256": code_sha256([TWIN_MODULE])}
     marker = root / "twin.json"
-    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == about:
-        return root
+    try:
+        if json.loads(marker.read_text(encoding="utf-8")) == about:
+            return root
+    except (OSError, ValueError):
+        pass  # none there, or a damaged one: it is written anew
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{name}.") as folder:
         staging = Path(folder) / name
@@ -80,7 +82,7 @@ def _twin(config: AgreementConfig, corpus: str) -> Path:
         write_annotations(staging, dyads, seed=config.seed, dirt=True)
         (staging / "twin.json").write_text(json.dumps(about), encoding="utf-8")
         if root.exists():
-            shutil.rmtree(root)
+            root.rename(Path(folder) / "old")
         staging.rename(root)
     return root
 

@@ -107,10 +107,12 @@ def load_corpus(
         InputError: the corpus is not there; the line says how to get it.
     """
     manifest = load_manifest(name)
+    if manifest.name != "emodb":
+        raise InputError(name, "cannot be loaded for this experiment", "choose emodb")
     synthetic = name.endswith(TWIN_SUFFIX)
     if synthetic:
         root = twin_folder(manifest.name, clips=clips, seed=seed)
-        if not is_current_twin(root):
+        if not is_current_twin(root, clips=clips, seed=seed):
             write_twin(root, seed=seed, clips=clips or None, progress=progress)
     else:
         found = files.find_corpus(manifest.name)
@@ -170,13 +172,18 @@ def twin_folder(corpus: str, *, clips: int = 0, seed: int = 0) -> Path:
     return files.project_root() / "data" / "twins" / name
 
 
-def is_current_twin(root: Path) -> bool:
-    """Whether a whole twin lies there that today's code would write again."""
+def is_current_twin(root: Path, *, clips: int = 0, seed: int = 0) -> bool:
+    """Whether the twin lies there that today's code would write for this size and seed."""
     try:
         about = json.loads((root / "twin.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(about.get("code_sha256") == code_sha256([TWIN_MODULE]))
+    return bool(
+        about.get("code_sha256") == code_sha256([TWIN_MODULE])
+        and about.get("seed") == seed
+        and set(about.get("effects", {}).values()) == {1.0}
+        and (not clips or len(about.get("clips", [])) == clips)
+    )
 
 
 def balanced(clips: list[Clip], size: int) -> list[Clip]:

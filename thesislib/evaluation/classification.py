@@ -117,7 +117,12 @@ def classification_metrics(
                 for name, estimate in _with_intervals(part, f"_{sex}", replicates, seed).items()
                 if name.startswith("uar")
             }
-    if "listener_recognition" in predictions and predictions["listener_recognition"].notna().any():
+    of_speakers = (predictions["target"] == predictions["speaker"]).all()
+    if (
+        not of_speakers  # listeners judged the emotion, not who speaks
+        and "listener_recognition" in predictions
+        and predictions["listener_recognition"].notna().any()
+    ):
         metrics["listener_spearman"] = listener_agreement(
             predictions, replicates=replicates, seed=seed
         )

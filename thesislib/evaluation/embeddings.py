@@ -11,13 +11,13 @@ from thesislib.evaluation.significance import Estimate, bootstrap_counts, percen
 def embedding_metrics(
     predictions: pd.DataFrame, *, replicates: int, seed: int
 ) -> dict[str, Estimate]:
-    """Median of the first dimension by sex, the speakers' medians resampled.
+    """Median over speakers of each speaker's median of the first dimension, by sex.
 
-    What the first dimension is, the record's ``config["dimensions"]`` says: in the acoustic
-    descriptions of chapter 8 it is a clip's median fundamental frequency, in hertz.
+    In the acoustic descriptions of chapter 8 that dimension is a clip's median fundamental
+    frequency, in hertz; clips without any do not count.
     """
     metrics = {}
-    for sex, part in predictions.groupby("sex", sort=True):
+    for sex, part in predictions.dropna(subset=["z_0"]).groupby("sex", sort=True):
         medians = part.groupby("speaker")["z_0"].median().to_numpy()
         counts = bootstrap_counts(len(medians), replicates, seed)
         drawn = np.array([np.median(np.repeat(medians, row)) for row in counts])

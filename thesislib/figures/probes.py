@@ -20,6 +20,7 @@ from thesislib.evaluation.classification import (
 from thesislib.evaluation.significance import Estimate
 from thesislib.figures.style import BLUE, GREY, ORANGE, style
 from thesislib.records.record import RunRecord
+from thesislib.records.tables import layer_number
 
 SEX_STYLE = {"female": (ORANGE, "o"), "male": (BLUE, "s")}
 TASK_STYLE = {"emotion": (ORANGE, "o"), "speaker": (BLUE, "s")}
@@ -45,7 +46,7 @@ def layer_tradeoff(records: Sequence[RunRecord], metric: str = "uar") -> Figure:
                 for record in records
                 if record.configuration["task"] == task
             }
-            layers = sorted(name for name in runs if name.startswith("layer_"))
+            layers = sorted((name for name in runs if name.startswith("layer_")), key=layer_number)
             estimates = [runs[name].metrics[metric] for name in layers]
             axes.errorbar(
                 np.arange(len(layers)) + shift,
@@ -180,7 +181,7 @@ def spectrograms(log_mels: Mapping[str, NDArray], *, frame_shift_s: float = 0.01
             axis.set_title(title, loc="left", fontsize=11)
             axis.set_ylabel("mel band")
         axes[-1, 0].set_xlabel("time (s)")
-        figure.colorbar(image, ax=axes, label="log energy (nepers)", shrink=0.7)
+        figure.colorbar(image, ax=axes, label="natural log of power", shrink=0.7)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -18,7 +19,14 @@ from thesislib.records.record import RunRecord
 # Where the code begins that makes the predictions of a chapter.
 TRAINING = {
     "05": ("thesislib.corpora.ib", "thesislib.evaluation.annotation_sets", "thesislib.config"),
-    "08": ("thesislib.learning.main_branch", "thesislib.learning.features", "thesislib.config"),
+    "08": (
+        "thesislib.learning.main_branch",
+        "thesislib.learning.features",
+        "thesislib.models.checkpoints",
+        "thesislib.corpora.emodb",
+        "thesislib.corpora.twins.emodb",
+        "thesislib.config",
+    ),
 }
 EVALUATION = ("thesislib.evaluation.metrics",)
 
@@ -68,6 +76,9 @@ def record_run(
     chapter = config.CHAPTER
     parts = [chapter, experiment, config.corpus, *configuration.values()]
     parts += [] if config.synthetic else [variant]
+    unusual = {k: v for k, v in config.changed().items() if k not in ("corpus", "seed")}
+    if unusual:  # other parameters than the profile's: a run of its own, not that of the profile
+        parts.append(hashlib.sha256(repr(sorted(unusual.items())).encode()).hexdigest()[:8])
     record = RunRecord(
         run_id="-".join([*parts, config.profile, f"s{config.seed}"]),
         kind=kind,

@@ -24,6 +24,20 @@ def show(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
+def layer_number(name: str) -> int:
+    """Place of a layer's name in the order of depth; other features come before the layers.
+
+    >>> sorted(["layer_10", "mfcc", "layer_9"], key=layer_number)
+    ['mfcc', 'layer_9', 'layer_10']
+    """
+    return int(name.removeprefix("layer_")) if name.startswith("layer_") else -1
+
+
+def _by_depth(cells: pd.Series) -> pd.DataFrame:
+    frame = cells.unstack(fill_value="–")
+    return frame.loc[sorted(frame.index, key=layer_number)]
+
+
 def metric_table(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFrame:
     """One metric of many records: features in rows, tasks in columns."""
     cells = pd.Series(
@@ -50,8 +64,7 @@ def mean_over_seeds(records: Sequence[RunRecord], metric: str = "uar") -> pd.Dat
         cell: f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})"
         for cell, values in rows.groupby(["features", "task"])["value"]
     }
-    cells = pd.Series(shown).unstack(fill_value="–")
-    return cells.rename_axis(index="features", columns=f"{metric}, probe for")
+    return _by_depth(pd.Series(shown)).rename_axis(index="features", columns=f"{metric}, probe for")
 
 
 def agreement_by_level(records: Sequence[RunRecord], statistic: str) -> pd.DataFrame:
@@ -129,7 +142,7 @@ def compare_neighbours(records: Sequence[RunRecord], results: Path) -> pd.DataFr
     """
     layers = sorted(
         (r for r in records if r.configuration["features"].startswith("layer_")),
-        key=lambda record: record.configuration["features"],
+        key=lambda record: layer_number(record.configuration["features"]),
     )
     scores = {
         record.configuration["features"]: uar_by_speaker(record.load_predictions(results)).tolist()
