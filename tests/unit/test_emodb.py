@@ -210,6 +210,4 @@ def test_the_copy_at_hand_is_complete(emodb_root):
     assert emodb.check(emodb_root) == []
     clips = emodb.load_clips(emodb_root)
     assert len(clips) == 535
-    judged = [clip.scores["listener_recognition"] for clip in clips if clip.scores]
-    assert len(judged) > 500  # a few recordings are not in erkennung.txt
-    assert all(0 <= share <= 1 for share in judged)
+    assert all(0 <= clip.scores["listener_recognition"] <= 1 for clip in clips)
