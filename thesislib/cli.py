@@ -105,6 +105,10 @@ def data_get(
     from_file: Annotated[
         Path | None, typer.Option("--from", help="An archive that you fetched by hand.")
     ] = None,
+    known_hash: Annotated[
+        str | None,
+        typer.Option("--hash", help="Its published checksum, md5:… or sha256:…, if offline."),
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
     """Fetch CORPUS where its licence allows it, check its hash, and unpack it."""
@@ -118,7 +122,7 @@ def data_get(
             corpus, "is handed out by its owners only", f"access: {manifest.about('accessRoute')}"
         )
     destination = (data_root or data_roots()[0]) / manifest.name
-    folder = emodb.get(destination, archive=from_file, progress=typer.echo)
+    folder = emodb.get(destination, archive=from_file, known_hash=known_hash, progress=typer.echo)
     typer.echo(f"{folder}: unpacked")
 
 

@@ -1,6 +1,8 @@
+import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,7 +165,13 @@ def test_an_archive_fetched_by_hand_is_unpacked(thesis, data_root, tmp_path):
     archive = shutil.make_archive(str(tmp_path / "emodb"), "zip", data_root)
     new = tmp_path / "new"
     new.mkdir()
-    code, out, _ = thesis("data", "get", "emodb", "--from", archive, "--data-root", new)
+    digest = hashlib.md5(Path(archive).read_bytes()).hexdigest()
+    get = ("data", "get", "emodb", "--from", archive, "--data-root", new, "--hash")
+    code, _, err = thesis(*get, "md5:" + "0" * 32)
+    assert code == 2
+    assert "is not the published" in one_line(err)
+    assert list(new.iterdir()) == []
+    code, out, _ = thesis(*get, f"md5:{digest}")
     assert code == 0
     assert "unpacked" in out
     assert thesis("data", "check", "emodb", "--data-root", new)[0] == 0

@@ -158,6 +158,21 @@ def test_an_archive_fetched_by_hand_is_held_to_the_published_checksum(
     assert not (tmp_path / "new").exists()
 
 
+def test_an_archive_that_cannot_be_checked_is_not_opened(corpus, tmp_path, monkeypatch):
+    import pooch
+
+    def refuse(store):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(pooch.Pooch, "load_registry_from_doi", refuse)
+    archive = archive_of(corpus, tmp_path / "by_hand.zip")
+    with pytest.raises(InputError, match=r"cannot be checked without a network; .*--hash"):
+        emodb.get(tmp_path / "new", archive=archive)
+    with pytest.raises(InputError, match=r"option --hash"):
+        emodb.get(tmp_path / "new", archive=archive, known_hash="crc7:00")
+    assert not (tmp_path / "new").exists()
+
+
 def test_recordings_at_another_rate_are_named(corpus):
     path = corpus / "wav" / NAMES[-1]
     path.unlink()

@@ -180,13 +180,15 @@ def get(
     destination: Path,
     *,
     archive: Path | None = None,
+    known_hash: str | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """Fetch the release, check it against its published checksum, and unpack its recordings.
 
     The checksum comes from the archive's own record (its DOI), not from the server that hands
-    out the file; an `archive` fetched by hand is checked in the same way where the record can be
-    reached, and by its list of recordings in any case.
+    out the file. An `archive` fetched by hand is held to the same checksum, or, where there is no
+    network, to a `known_hash` such as ``md5:…`` that the caller read from the record; without
+    either it is not opened.
 
     Raises:
         InputError: there is no network, the checksum differs, or the archive is not the corpus.
@@ -209,24 +211,33 @@ def get(
                     f"elsewhere, then run `thesis data get emodb --from {source['file']}`",
                 ) from error
         else:
-            _check_archive(archive, store, source["file"], progress)
+            _check_archive(archive, store, source, known_hash)
         return unpack(archive, destination)
 
 
 def _check_archive(
-    archive: Path, store: pooch.Pooch, name: str, progress: Callable[[str], None]
+    archive: Path, store: pooch.Pooch, source: dict[str, str], known_hash: str | None
 ) -> None:
-    """Compare an archive fetched by hand with the published checksum, where that can be reached."""
+    """Hold an archive fetched by hand to its checksum, before anything opens it."""
     if not archive.is_file():
         raise InputError(archive, "is not a file", "give the archive that you fetched")
+    if known_hash is None:
+        try:
+            store.load_registry_from_doi()
+        except (ConnectionError, requests.RequestException) as error:
+            raise InputError(
+                archive,
+                "cannot be checked without a network",
+                f"read its checksum at https://doi.org/{source['doi']} and add --hash md5:…",
+            ) from error
+        known_hash = store.registry[source["file"]]
+    algorithm, _, wanted = known_hash.rpartition(":")
     try:
-        store.load_registry_from_doi()
-    except (ConnectionError, requests.RequestException):
-        progress("no network: checking the archive by its list of recordings only")
-        return
-    algorithm, _, wanted = store.registry[name].rpartition(":")
-    if pooch.file_hash(str(archive), alg=algorithm or "sha256") != wanted:
-        raise InputError(archive, f"is not the published {name}", "fetch it again")
+        found = pooch.file_hash(str(archive), alg=algorithm or "sha256")
+    except ValueError as error:
+        raise InputError("option --hash", str(error), "write md5:… or sha256:…") from error
+    if found != wanted.lower():
+        raise InputError(archive, f"is not the published {source['file']}", "fetch it again")
 
 
 def unpack(archive: Path, destination: Path) -> Path:
