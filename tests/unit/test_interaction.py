@@ -10,7 +10,7 @@ from thesislib.corpora.annotation import IBAnnotation, Segment
 from thesislib.corpora.twins.annotators import ANNOTATORS, TRUTH, annotate, annotators_of
 from thesislib.corpora.twins.dyads import MIMICRY_LAG_S, simulate_dyad
 from thesislib.evaluation import interaction
-from thesislib.evaluation.agreement import aggregate, compare
+from thesislib.evaluation.agreement import aggregate, agreement_frame, compare
 from thesislib.evaluation.claims import claim_j
 from thesislib.evaluation.interaction import (
     amounts,
@@ -19,6 +19,7 @@ from thesislib.evaluation.interaction import (
     role_test,
     short_turns,
 )
+from thesislib.evaluation.interaction_rows import contrast, interaction_frame
 
 SHUFFLES = 199
 
@@ -274,7 +275,7 @@ def comparisons(effects=None, n=6):
 
 def test_claim_j_has_the_values_of_the_tables_and_differences_of_them():
     results = comparisons()
-    claim = claim_j(results).set_index(["statistic", "quantity"])
+    claim = claim_j(agreement_frame(results)).set_index(["statistic", "quantity"])
     table = aggregate(results, n_bootstrap=10)
     table = table[table.level == "all"].groupby(["statistic", "category"]).value.mean()
     for statistic in ("overlap_levels", "kappa"):
@@ -292,9 +293,9 @@ def test_claim_j_has_the_values_of_the_tables_and_differences_of_them():
 
 
 def test_claim_j_does_not_hold_where_all_agree_or_the_other_way_round():
-    whole = claim_j(comparisons(dict.fromkeys(
+    whole = claim_j(agreement_frame(comparisons(dict.fromkeys(
         ("delay", "boundary_jitter", "role_jitter", "threshold", "bias", "noise",
-         "laugh_as_smile", "backchannel_as_turn"), 0)))  # fmt: skip
+         "laugh_as_smile", "backchannel_as_turn"), 0))))  # fmt: skip
     assert whole.holds.isna().all()
     np.testing.assert_allclose(whole.value[:3], 1)
 
@@ -311,9 +312,45 @@ def test_claim_j_does_not_hold_where_all_agree_or_the_other_way_round():
             for role, laugh in (("spk", "low"), ("lsn", "high"))
         )
         results += compare(a, b)
-    claim = claim_j(results).set_index(["statistic", "quantity"])
+    claim = claim_j(agreement_frame(results)).set_index(["statistic", "quantity"])
     for name in ("overlap_levels", "kappa_levels"):
         assert claim.holds[name, "Role - Smiles"] is False
         assert claim.holds[name, "Laughs - Smiles"] is False
     with pytest.raises(ValueError, match="claim J"):
-        claim_j([])
+        claim_j(agreement_frame([]))
+
+
+def truth(effects, n=16):
+    dyads = [simulate_dyad("ccdb", k, duration_s=300, effects=effects) for k in range(1, n + 1)]
+    return {"truth": [(annotate(d, 0, TRUTH), annotate(d, 1, TRUTH)) for d in dyads]}
+
+
+def test_rows_of_interaction_hold_what_the_tests_say():
+    pairs = truth({"mimicry": 2, "role": 2})
+    frame = interaction_frame(pairs, n_shuffles=49)
+    test = mimicry_test(pairs["truth"], "Smiles", n_shuffles=49)
+    rows = frame[(frame.statistic == "answered") & (frame.category == "Smiles")]
+    true = rows[rows.level == "true"]
+    pooled = (true.value * true.weight).sum() / true.weight.sum()
+    assert pooled == pytest.approx(test.value.value)
+    assert true.weight.sum() == test.events
+    rates = frame[(frame.statistic == "per_minute") & (frame.category == "Laughs")]
+    for role, part in rates.groupby("level"):
+        files = [a for pair in pairs["truth"] for a in pair]
+        expected = expression_by_role(files, "Laughs").per_minute[role]
+        assert (part.value * part.weight).sum() / part.weight.sum() == pytest.approx(expected)
+
+
+def test_contrasts_find_what_was_planted_and_nothing_on_the_null_twin():
+    planted = interaction_frame(truth({"mimicry": 2, "role": 2}), n_shuffles=49)
+    found = contrast(planted, "answered", "Smiles", "true", "shuffled")
+    assert found.low > 0.1
+    assert contrast(planted, "per_minute", "Smiles", "lsn", "spk").low > 0
+    null = interaction_frame(truth({"mimicry": 0, "role": 0}), n_shuffles=49)
+    nothing = contrast(null, "answered", "Smiles", "true", "shuffled")
+    assert abs(nothing.difference) < found.difference / 3
+    assert contrast(null, "per_minute", "Smiles", "lsn", "spk").p_value > 0.01
+
+
+def test_annotators_of_too_few_conversations_are_passed_over():
+    assert interaction_frame({"one": truth({}, n=1)["truth"]}).empty

@@ -17,8 +17,9 @@ from thesislib.config import AgreementConfig
 from thesislib.corpora.acceptance import require_acceptance
 from thesislib.corpora.annotation import IBAnnotation
 from thesislib.corpora.elan import read_eaf
-from thesislib.corpora.twins.annotators import write_annotations
+from thesislib.corpora.twins.annotators import EFFECTS, write_annotations
 from thesislib.corpora.twins.dyads import simulate_dyad
+from thesislib.corpora.twins.voice import parse_effects
 from thesislib.errors import InputError
 
 TWIN_MODULE = "thesislib.corpora.twins.annotators"
@@ -62,10 +63,17 @@ def _real(corpus: str) -> Path:
 
 def _twin(config: AgreementConfig, corpus: str) -> Path:
     """The twin's folder, written when it is not there or was written by other code."""
-    name = f"ib-{corpus}-s{config.seed}-n{config.dyads}-{config.duration_s:g}s"
+    scales = parse_effects(config.effects.split())
+    of_annotators = {name: scales.pop(name) for name in sorted(EFFECTS.keys() & scales.keys())}
+    effects = "".join(f"-{pair}" for pair in sorted(config.effects.split()))
+    name = f"ib-{corpus}-s{config.seed}-n{config.dyads}-{config.duration_s:g}s{effects}"
     root = files.project_root() / "data" / "twins" / name
     about = {"twin": "ib", "corpus": corpus, "seed": config.seed, "dyads": config.dyads}
-    about |= {"duration_s": config.duration_s, "code_sha256": code_sha256([TWIN_MODULE])}
+    about |= {
+        "duration_s": config.duration_s,
+        "effects": config.effects,
+        "code_sha256": code_sha256([TWIN_MODULE]),
+    }
     marker = root / "twin.json"
     try:
         if json.loads(marker.read_text(encoding="utf-8")) == about:
@@ -76,10 +84,12 @@ def _twin(config: AgreementConfig, corpus: str) -> Path:
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{name}.") as folder:
         staging = Path(folder) / name
         dyads = [
-            simulate_dyad(corpus, number, seed=config.seed, duration_s=config.duration_s)
+            simulate_dyad(
+                corpus, number, seed=config.seed, duration_s=config.duration_s, effects=scales
+            )
             for number in range(1, config.dyads + 1)
         ]
-        write_annotations(staging, dyads, seed=config.seed, dirt=True)
+        write_annotations(staging, dyads, seed=config.seed, effects=of_annotators, dirt=True)
         (staging / "twin.json").write_text(json.dumps(about), encoding="utf-8")
         if root.exists():
             root.rename(Path(folder) / "old")

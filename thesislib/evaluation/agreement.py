@@ -83,14 +83,19 @@ class FileAgreement:
     def statistics(self) -> dict[str, tuple[float, float]]:
         """Statistic to value and weight: seconds compared, segments, or overlapping pairs."""
         seconds = float(self.confusion.sum()) * self.step_ms / 1000
+        both = float(self.confusion[1:, 1:].sum()) * self.step_ms / 1000
         o = self.overlap
-        weights = (seconds, seconds, seconds, o.n_segments, o.n_pairs, o.n_compared)
-        ordinal = self.category != "Role" and self.level == "all"  # speaking is not more than
+        weights = (seconds, both, seconds, seconds, o.n_segments, o.n_pairs, o.n_compared)
+        left_out = set()
+        if self.level != "all":  # two classes have no order, and one value no other
+            left_out = {"alpha_ordinal", "kappa_levels"}
+        elif self.category == "Role":  # speaking is not more than listening
+            left_out = {"alpha_ordinal"}
         values = _statistics(self.confusion[None], np.array([self.overlap], dtype=float))
         return {
             name: (float(value[0]), float(weight))
             for (name, value), weight in zip(values.items(), weights, strict=True)
-            if ordinal or name != "alpha_ordinal"  # ... listening, and two classes have no order
+            if name not in left_out
         }
 
 
@@ -164,7 +169,8 @@ def compare(
 def agreement_frame(results: Iterable[FileAgreement]) -> pd.DataFrame:
     """The *agreement* predictions frame of a run record, one row a file, level and statistic.
 
-    `weight` is what a value rests on: seconds for kappa and alpha, segments for Overlap_perc,
+    ``kappa_levels`` is the kappa of the values alone, over the time that both marked.
+    `weight` is what a value rests on: seconds for the kappas and alphas, segments for Overlap_perc,
     overlapping pairs for IoU and Overlap_levels. The weighted mean of the three overlap measures
     is therefore their pooled value; a pooled kappa needs the counts (`aggregate`).
     """
@@ -312,6 +318,7 @@ def _statistics(confusions: NDArray[Any], overlaps: FloatArray) -> dict[str, Flo
     n_segments, n_overlapping, n_pairs, sum_iou, n_compared, n_same = overlaps.T
     return {
         "kappa": cohen_kappa(confusions),
+        "kappa_levels": cohen_kappa(confusions[:, 1:, 1:]),
         "alpha": krippendorff_alpha(confusions),
         "alpha_ordinal": krippendorff_alpha(confusions, ordinal=True),
         "overlap_perc": ratio(n_overlapping, n_segments),

@@ -6,20 +6,16 @@ Source: claims A to J of the notes; claim J: Tables 5.5 to 5.9.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from thesislib.corpora.annotation import TIERS
-from thesislib.evaluation.agreement import FileAgreement
 from thesislib.evaluation.significance import bootstrap_counts, percentile_interval
-from thesislib.evaluation.timelines import cohen_kappa, ratio
+from thesislib.evaluation.timelines import ratio
 
 
-def claim_j(
-    results: Iterable[FileAgreement], *, n_bootstrap: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def claim_j(frame: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Claim J: roles are agreed on more than intensities, and laughs' intensities than smiles'.
 
     Three measures, since the thesis names none for the claim: ``overlap_levels`` (the share of
@@ -32,7 +28,7 @@ def claim_j(
     the interval of a difference is one over files as well.
 
     Args:
-        results: Comparisons of files; those of single levels are passed over.
+        frame: Predictions of kind *agreement*; rows of single levels are passed over.
         n_bootstrap: Resamples of the files.
         seed: Of the resampling.
 
@@ -45,18 +41,26 @@ def claim_j(
     Raises:
         ValueError: there is nothing to compare.
     """
-    chosen = [r for r in results if r.level == "all"]
-    if not chosen:
-        raise ValueError("claim J needs comparisons of files")
-    files = sorted({r.file for r in chosen})
-    pairs = sorted({(r.annotator_a, r.annotator_b) for r in chosen})
     names = ("overlap_levels", "kappa", "kappa_levels")
-    values = np.full((len(names), len(TIERS), len(pairs), len(files)), np.nan)
-    for r in chosen:
-        measured = [r.statistics()[name][0] for name in names[:2]]
-        measured.append(float(cohen_kappa(r.confusion[1:, 1:])))
-        pair = pairs.index((r.annotator_a, r.annotator_b))
-        values[:, list(TIERS).index(r.category), pair, files.index(r.file)] = measured
+    chosen = frame[(frame["level"] == "all") & frame["statistic"].isin(names)]
+    if chosen.empty:
+        raise ValueError("claim J needs comparisons of files")
+    files = sorted(set(chosen["file"]))
+    pairs = sorted(set(zip(chosen["annotator_a"], chosen["annotator_b"], strict=True)))
+    axes = pd.MultiIndex.from_product([names, list(TIERS), pairs, files])
+    keys = [
+        (statistic, category, (a, b), file)
+        for statistic, category, a, b, file in zip(
+            *(
+                chosen[column]
+                for column in ("statistic", "category", "annotator_a", "annotator_b", "file")
+            ),
+            strict=True,
+        )
+    ]
+    flat = pd.Series(chosen["value"].to_numpy(float), index=pd.MultiIndex.from_tuples(keys))
+    shape = (len(names), len(TIERS), len(pairs), len(files))
+    values = flat.reindex(axes).to_numpy().reshape(shape)
     draws = bootstrap_counts(len(files), n_bootstrap, seed)
     weights = np.vstack([np.ones(len(files)), draws])  # the first is the sample itself
     defined = np.isfinite(values)

@@ -78,6 +78,7 @@ class MimicryTest(ShuffleTest):
         expected: The same in shuffled dyads, mean, ``(K,)``.
         expected_low: Lower end of the central 95 % of the shuffles, ``(K,)``.
         expected_high: Upper end, ``(K,)``.
+        by_dyad: Answers, beginnings asked of, and probability in shuffled dyads, ``(n, 3)``.
     """
 
     cohen_h: float
@@ -87,6 +88,7 @@ class MimicryTest(ShuffleTest):
     expected: FloatArray
     expected_low: FloatArray
     expected_high: FloatArray
+    by_dyad: FloatArray
 
 
 def amounts(annotations: Mapping[str, Iterable[IBAnnotation]]) -> pd.DataFrame:
@@ -153,7 +155,7 @@ def expression_by_role(
         Roles in rows: ``minutes``, ``events``, ``share`` and ``per_minute``, each of the two with
         ``_low`` and ``_high``, the 95 % interval over files. All values pool the files' time.
     """
-    counts = np.array([_by_role(a, tier) for a in annotations], float).reshape(-1, 3, 3)
+    counts = np.array([role_counts(a, tier) for a in annotations], float).reshape(-1, 3, 3)
     draws = bootstrap_counts(len(counts), 2000, seed) if len(counts) else np.zeros((0, 0))
     total, samples = counts.sum(0), np.tensordot(draws, counts, 1)
     columns = {"minutes": total[0] / 60_000, "events": total[1].astype(int)}
@@ -302,7 +304,11 @@ def mimicry_test(
     found = excess[-1] > 0
     bounds = [percentile_interval(column) for column in shuffled.T]
     low, high = np.array(bounds).T
+    chance = counts.sum((1, 2))  # of each first person's dyad, over all others
     return MimicryTest(
+        by_dyad=np.stack(
+            [own[:, :-1].sum(1), own[:, -1], ratio(chance[:, :-1].sum(1), chance[:, -1])], 1
+        ),
         **{name: getattr(test, name) for name in ShuffleTest.__dataclass_fields__},
         cohen_h=2 * float(np.arcsin(np.sqrt(observed[-1])) - np.arcsin(np.sqrt(expected[-1]))),
         lag_s=float(lags[np.argmax(excess >= excess[-1] / 2)]) if found else math.nan,
@@ -342,8 +348,16 @@ def _role_at(track: Track, times: IntArray) -> IntArray:
     return np.where(inside, np.append(track.code, 3)[place], 3)
 
 
-def _by_role(annotation: IBAnnotation, tier: Tier) -> FloatArray:
-    """Time, onsets and time of the expression by role, ``(3, 3)``, times in ms."""
+def role_counts(annotation: IBAnnotation, tier: Tier) -> FloatArray:
+    """Time, onsets and time of the expression by role, in the order of `ROLES`; times in ms.
+
+    Args:
+        annotation: File.
+        tier: ``Smiles``, ``Laughs`` or ``Short turns``.
+
+    Returns:
+        ``(3, 3)``, one row a quantity.
+    """
     span = annotation.span_ms
     roles, events = _role_track(annotation, span), _events(annotation, tier, span)
     time = np.bincount(roles.code, roles.end_ms - roles.start_ms, 3)
