@@ -1,0 +1,151 @@
+"""Numbers in prose: traceable to a record, or the build fails."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
+
+from thesislib.errors import InputError
+from thesislib.records.citing import cite
+from thesislib.records.record import read_record
+from thesislib.records.reported import reported
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
+RUN = "08-main-only-emodb-emotion-layer_2-cut-2s-small-s0"
+SEEDS = "05-agreement-ifadv-twin-small-s*"
+
+
+def test_one_run_shows_its_interval():
+    record = read_record(RESULTS / "runs" / f"{RUN}.json")
+    uar = record.metrics["uar"]
+    citation = cite(f"{RUN}::uar:.3f", RESULTS)
+    assert citation.text == f"{uar.value:.3f} [{uar.low:.3f}, {uar.high:.3f}]"
+    assert citation.details["command"] == record.command
+    assert citation.details["manifest"] == record.manifest_sha256[:12]
+    assert "twin" not in citation.details["corpus"]
+
+
+def test_several_seeds_show_their_mean_and_range():
+    records = [read_record(path) for path in sorted((RESULTS / "runs").glob(f"{SEEDS}.json"))]
+    values = [record.metrics["kappa_role_all"].value for record in records]
+    citation = cite(f"{SEEDS}::kappa_role_all", RESULTS)
+    mean = sum(values) / len(values)
+    assert citation.text == f"{mean:.2f} ({min(values):.2f} to {max(values):.2f})"
+    assert citation.details["seeds"] == "0, 1, 2"
+    assert citation.details["corpus"] == "ifadv, synthetic twin"
+
+
+def test_a_share_can_be_shown_in_per_cent():
+    assert re.fullmatch(r"\d\d% \[\d\d%, \d\d%\]", cite(f"{RUN}::uar:.0%", RESULTS).text)
+
+
+@pytest.mark.parametrize(
+    ("target", "what"),
+    [
+        ("08-nothing::uar", "no recorded run"),
+        (f"{RUN}::nothing", "no metric"),
+        (RUN, "RUN::METRIC"),
+        (f"{RUN}::uar:d", "RUN::METRIC"),
+        ("08-main-only-*-emotion-layer_2-*::uar", "mixes corpus|mixes variant"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused(target, what):
+    with pytest.raises(InputError, match=what):
+        cite(target, RESULTS)
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """Build one page of a book and return its HTML and the warnings."""
+    extensions = ROOT / "book/_ext"
+    monkeypatch.setattr(sys, "path", [str(extensions), *sys.path])
+
+    def run(text, page="book/page"):
+        source = tmp_path / "source"
+        shutil.rmtree(source, ignore_errors=True)
+        target = source / f"{page}.md"
+        target.parent.mkdir(parents=True)
+        target.write_text(f"# A page\n\n{text}\n")
+        (source / "conf.py").write_text(
+            f'extensions = ["myst_parser", "traceable_numbers"]\nroot_doc = {page!r}\n'
+        )
+        with (tmp_path / "warnings").open("w") as warning, docutils_namespace():
+            app = Sphinx(
+                source, source, tmp_path / "html", tmp_path / "trees", "html",
+                status=None, warning=warning, freshenv=True,
+            )  # fmt: skip
+            app.build()
+        return (
+            (tmp_path / "html" / f"{page}.html").read_text(),
+            (tmp_path / "warnings").read_text(),
+        )
+
+    return run
+
+
+def test_a_result_is_a_button_that_opens_what_made_it(build):
+    html, warnings = build(f"The UAR is {{result}}`{RUN}::uar:.3f` there.")
+    assert not warnings
+    button = re.search(r'<button type="button" class="result" popovertarget="(.+?)">(.+?)</', html)
+    assert button[2] == cite(f"{RUN}::uar:.3f", RESULTS).text
+    panel = html.split(f'id="{button[1]}"')[1].split("</p>")[0]
+    for value in (RUN, "thesis run 08 -p corpus emodb --profile small"):
+        assert value in panel
+
+
+def test_two_results_of_a_page_open_their_own_panels(build):
+    html, _ = build(f"{{result}}`{RUN}::uar` and {{result}}`{RUN}::uar`")
+    names = re.findall('popovertarget="(.+?)"', html)
+    assert len(set(names)) == 2
+    assert all(html.count(f'id="{name}"') == 1 for name in names)
+
+
+def test_a_reported_value_names_its_table(build):
+    html, warnings = build("{reported}`8.2|whisper-main-only|micro f1-score`")
+    assert not warnings
+    value = reported("8.2", "whisper-main-only", "micro f1-score")
+    assert f">{value:g}</span>" in html
+    assert "Table 8.2, whisper-main-only, micro f1-score" in html
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{result}`08-nothing::uar`", "{reported}`8.2|nobody|nothing`", "{reported}`8.2`"],
+)
+def test_an_unknown_number_is_a_warning(build, text):
+    assert "WARNING" in build(text)[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The probe reaches a UAR of 0.865 on them.",
+        "It has a kappa of 0,78.",
+        "An accuracy of about 86.5 % is found.",
+        "They find 0.61 F1.",
+        "| a | b |\n|---|---|\n| UAR 0.87 | x |",
+    ],
+)
+def test_a_result_written_by_hand_is_a_warning(build, text):
+    assert "looks like a result written by hand" in build(text)[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Windows of 1.22 s at 50 frames a second, a mask of 75 %.",
+        "The 10 % rule; section 5.2.1 names kappa.",
+        "`uar = 0.5` is code.",
+    ],
+)
+def test_a_constant_is_none(build, text):
+    assert not build(text)[1]
+
+
+def test_chapters_and_listings_are_not_checked_here(build):
+    assert not build("A UAR of 0.865.", page="notebooks/page")[1]
