@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from thesislib.config import read_value
 from thesislib.errors import InputError
 
 app = typer.Typer(
@@ -150,23 +151,39 @@ def data_twin(
     out: Annotated[Path, typer.Option(help="Folder to write; an older twin there is replaced.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of speakers, clips and noise.")] = 0,
     clips: Annotated[
-        int | None, typer.Option(min=1, help="Number of clips, balanced; default all.")
-    ] = None,
+        int, typer.Option(min=0, help="Number of clips, balanced; 0 for all of them.")
+    ] = 0,
+    dyads: Annotated[
+        int, typer.Option(min=0, help="Number of conversations; 0 for the default of 6.")
+    ] = 0,
+    duration_s: Annotated[
+        float, typer.Option(min=0, help="Length of a conversation or clip; 0 for the corpus's own.")
+    ] = 0.0,
     effect: Annotated[
         list[str] | None,
-        typer.Option(help="Scale a planted effect, as in emotion_f0=0 (a null twin); repeatable."),
+        typer.Option(
+            help="Scale a planted effect, as in smile_intensity=0 (a null twin); repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Write the synthetic twin of CORPUS: the same layout, planted and documented effects."""
-    from thesislib.corpora.manifest import load_manifest
-    from thesislib.corpora.twins.emodb import write_twin
+    """Write the synthetic twin of CORPUS: the same layout, planted and documented effects.
 
-    if corpus != "emodb":
-        raise InputError(corpus, "has no twin on disk in this edition", "choose emodb")
-    total = clips or len(load_manifest(corpus).records("utterances"))
+    Conversations: ndc-me, ifadv, ccdb, and ib for all their annotations. Clips: emodb, crema-d,
+    first-impressions, voxceleb2, librispeech, sound-events.
+    """
+    from thesislib.corpora.loading import twin_amount, write_twin
+
+    total = twin_amount(corpus, clips=clips, dyads=dyads, duration_s=duration_s)
     with _progress(f"twin of {corpus}", total) as advance:
         folder = write_twin(
-            out, seed=seed, clips=clips, effects=_effects(effect or []), progress=advance
+            corpus,
+            out,
+            seed=seed,
+            clips=clips,
+            dyads=dyads,
+            duration_s=duration_s,
+            effects=_effects(effect or []),
+            progress=advance,
         )
     typer.echo(f"{folder}: written")
 
@@ -237,6 +254,144 @@ def run(
 
 
 @app.command()
+def train(
+    chapter: Annotated[str, typer.Argument(help="Two digits, as in 06.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable."),
+    ] = None,
+    profile: Annotated[str, typer.Option(help="tiny, small or paper.")] = "tiny",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for records, predictions; default data/results.")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Train and evaluate one configuration of a chapter, without its notebook; leave its records.
+
+    What was trained is kept under data/cache, so that a run that was stopped goes on.
+    """
+    import importlib
+
+    from thesislib.config import experiment, for_profile
+    from thesislib.files import resolve
+
+    _use(data_root)
+    kind = experiment(chapter, trained=True)
+    given = dict(_name_and_value(pair) for pair in parameter or [])
+    for name in ("profile", "out"):
+        if name in given:
+            raise InputError(f"option -p {name}", "has an option of its own", f"write --{name}")
+    folder = (out or resolve("data/results")).resolve()
+    config = for_profile(kind, profile, **given, out=str(folder))
+    import torch  # after the parameters are known to be good
+
+    torch.set_num_threads(config.threads)
+    records = importlib.import_module(kind.RUN).run(config, say=typer.echo)
+    typer.echo(f"{folder}: {len(records)} records written")
+
+
+@app.command()
+def reproduce(
+    profile: Annotated[str, typer.Option(help="tiny, small or paper.")] = "small",
+    only: Annotated[str, typer.Option(metavar="CHAPTER", help="This chapter, as in 08.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of records and predictions; default results.")
+    ] = None,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Threads of all jobs together; default all here.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is left; run none.")] = False,
+    snakemake_profile: Annotated[
+        Path | None, typer.Option(help="Folder of a Snakemake profile, such as a cluster's.")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Run what is left to do of the grids in experiments/, one resumable job a run.
+
+    A run whose records are there and fresh is not run again. Examples: `thesis reproduce`, or
+    `thesis reproduce --only 08 --cores 2`, or, on a cluster,
+    `thesis reproduce --profile paper --snakemake-profile experiments/profiles/slurm`.
+    """
+    from thesislib.files import resolve
+    from thesislib.reproduce import workflow
+    from thesislib.reproduce.grids import load_jobs
+    from thesislib.reproduce.jobs import State
+
+    _use(data_root)
+    if snakemake_profile is not None and not (snakemake_profile / "config.yaml").is_file():
+        raise InputError(snakemake_profile, "holds no config.yaml", "give a Snakemake profile")
+    folder = out or resolve("results")
+    jobs = load_jobs(resolve("experiments"), profile=profile, out=folder, only=only)
+    states = workflow.states(jobs, out=folder)
+    for job in jobs:
+        if states[job.name] is State.MISSING:
+            typer.echo(f"{job.name}: not attempted: {job.missing}")
+        elif dry_run:
+            typer.echo(f"{job.name}: {states[job.name]}")
+    left = [name for name, state in states.items() if state in (State.RUN, State.MEASURE)]
+    done = sum(state is State.DONE for state in states.values())
+    typer.echo(f"{len(jobs)} runs at {profile}: {done} done, {len(left)} to do")
+    if dry_run or not left:
+        return
+    with _bar("runs", len(left)) as advance:
+        failed = workflow.reproduce(
+            jobs,
+            out=folder,
+            cores=cores or os.cpu_count() or 1,
+            snakemake_profile=snakemake_profile,
+            say=typer.echo,
+            progress=advance,
+        )
+    if failed:
+        typer.echo(f"error: {len(failed)} of {len(left)} runs failed", err=True)
+        raise typer.Exit(1)
+
+
+@app.command("why-stale")
+def why_stale(
+    chapter: Annotated[str | None, typer.Argument(help="Two digits; default all.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which committed records are not what today's code would make, and why."""
+    from thesislib.files import resolve
+    from thesislib.reproduce.staleness import read_documents, verdict
+
+    records = read_documents(resolve("results"))
+    if chapter is not None:
+        from thesislib.config import EXPERIMENTS
+
+        known = {kind.CHAPTER for kind in EXPERIMENTS} | {record["chapter"] for record in records}
+        if chapter not in known:
+            raise InputError(
+                f"chapter {chapter}", "has no experiment", f"choose {', '.join(sorted(known))}"
+            )
+        records = [record for record in records if record["chapter"] == chapter]
+    verdicts = [verdict(record) for record in records]
+    if as_json:
+        rows = [
+            {
+                "run_id": found.run_id,
+                "chapter": found.chapter,
+                "stale": found.stale,
+                "reasons": found.reasons,
+            }
+            for found in verdicts
+        ]
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for found in verdicts:
+        groups.setdefault((found.chapter, found.reasons), []).append(found.run_id)
+    for (number, reasons), names in groups.items():
+        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        typer.echo(f"chapter {number}: {len(names)} {'stale' if reasons else 'fresh'}: {listed}")
+        for reason in reasons:
+            typer.echo(f"  {reason}")
+    if not verdicts:
+        typer.echo("no records")
+
+
+@app.command()
 def agreement(
     first: Annotated[Path, typer.Argument(help="Annotation of one annotator (.eaf).")],
     second: Annotated[Path, typer.Argument(help="Annotation of the other (.eaf).")],
@@ -294,7 +449,7 @@ def _joined_parameters(arguments: list[str]) -> list[str]:
 def _name_and_value(pair: str) -> tuple[str, object]:
     name, _, value = pair.partition("=")
     try:
-        return name, yaml.safe_load(value)
+        return name, read_value(value)
     except yaml.YAMLError as error:
         raise InputError(f"option -p {name}", f"cannot be {value!r}", "quote the value") from error
 
@@ -307,7 +462,7 @@ def _effects(pairs: list[str]) -> dict[str, float]:
             effects[name] = float(value)
         except ValueError:
             raise InputError(
-                f"option --effect {pair}", "is not NAME=NUMBER", "write e.g. emotion_f0=0"
+                f"option --effect {pair}", "is not NAME=NUMBER", "write e.g. mimicry=0"
             ) from None
     return effects
 
@@ -354,3 +509,17 @@ def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
             typer.echo(f"{title}: {done} of {total}", err=True)
 
     yield advance
+
+
+@contextmanager
+def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, nothing elsewhere, where each step has a line of its own."""
+    if sys.stderr.isatty():
+        with _progress(title, total) as advance:
+            yield advance
+    else:
+        yield lambda done: None
+
+
+if __name__ == "__main__":
+    main()

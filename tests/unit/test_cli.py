@@ -116,7 +116,7 @@ def test_a_twin_is_written_and_checked(thesis, tmp_path):
         (["run", "08", "--profile", "huge"], "option --profile: cannot be 'huge'"),
         (["data", "check", "affectnet"], "affectnet: has no loader"),
         (["data", "get", "crema-d"], "crema-d: is handed out by its owners only; access:"),
-        (["data", "twin", "crema-d", "--out", "x"], "crema-d: has no twin on disk"),
+        (["data", "twin", "affectnet", "--out", "x"], "affectnet: has no twin on disk"),
         (["data", "check", "emo-db"], "emo-db: has no manifest; choose one of"),
         (["data", "check", "emodb", "--data-root", "/nowhere"], "/nowhere: is not a folder"),
         (["data", "twin", "emodb", "--out", "x", "--effect", "loud=1"], "loud"),

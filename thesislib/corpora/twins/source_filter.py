@@ -65,7 +65,10 @@ def synthesise(utterances: Sequence[Utterance], sample_rate: int = 16_000) -> Te
     waveform = _filter(sources, tracks, voices, hop, sample_rate)
     waveform = _add_room(waveform, sample_rate)
     level_db = torch.tensor([[u.level_db] for u in utterances], dtype=torch.float64)
-    weight = (voicing > 0.25).double()
+    noisy = _to_samples(tracks[..., 6] + tracks[..., 7], hop) > 0.05
+    voiced = voicing > 0.25
+    # Where nothing is voiced, as in a breathed laugh, the level is that of the noise.
+    weight = torch.where(voiced.any(-1, True), voiced, noisy).double()
     rms = ((waveform.square() * weight).sum(-1, True) / weight.sum(-1, True).clamp(min=1)).sqrt()
     waveform = waveform * 10 ** (level_db / 20) / rms.clamp(min=1e-9)
     waveform = waveform + 10 ** (NOISE_FLOOR_DB / 20) * noise[:, 2]

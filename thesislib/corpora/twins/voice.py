@@ -212,17 +212,41 @@ def effect_scales(known: Iterable[str], wanted: Mapping[str, float] | None) -> d
     return scales
 
 
+def parse_effects(pairs: Iterable[str]) -> dict[str, float]:
+    """Strengths of effects as people write them.
+
+    Args:
+        pairs: Each ``name=number``.
+
+    Raises:
+        InputError: a pair is written otherwise.
+
+    >>> parse_effects(["mimicry=0", "noise=0.5"])
+    {'mimicry': 0.0, 'noise': 0.5}
+    """
+    effects = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            effects[name] = float(value)
+        except ValueError:
+            raise InputError(f"effect {pair}", "is not NAME=NUMBER", "e.g. emotion_f0=0") from None
+    return effects
+
+
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """Everything that `synthesise` needs for one clip.
 
     Attributes:
         voice: Speaker, with the utterance's own jitter, shimmer and tilt.
-        level_db: Root mean square of the voiced part, in dB below full scale.
+        level_db: Root mean square of the voiced part, or of the noise where nothing is voiced, in
+            dB relative to full scale.
         f0_hz: `(T,)`, at `FRAME_RATE_HZ`, also where nothing is voiced.
         tracks: `(T, 9)`: F1, F2, F3 in Hz, bandwidth ratio, voicing, aspiration and frication
             amplitudes, centre and bandwidth of the frication in Hz.
         noise_seed: Of the utterance's noise, jitter and shimmer.
+        syllable_s: Start and end of each syllable in seconds.
     """
 
     voice: SpeakerVoice
@@ -230,6 +254,7 @@ class Utterance:
     f0_hz: NDArray[np.float64]
     tracks: NDArray[np.float64]
     noise_seed: int
+    syllable_s: tuple[tuple[float, float], ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -266,7 +291,7 @@ def plan_utterance(
     """
     if not syllables:
         raise InputError("syllables", "is empty", "give at least one syllable")
-    rows, accents_s, now = [], [], 0.06 + 0.06 * generator.random()
+    rows, accents_s, spans_s, now = [], [], [], 0.06 + 0.06 * generator.random()
     rate = effect.rate_ratio * _NEUTRAL_RATE
     for index, syllable in enumerate(syllables):
         table = syllable.segments()
@@ -277,7 +302,9 @@ def plan_utterance(
         table[:, 5] *= 1.25 if syllable.accented else 1.0
         rows.append(_silence(table[0], now if index == 0 else 0.0))
         rows.append(table)
+        begins_s = now
         now += table[:, 0].sum()
+        spans_s.append((float(begins_s), float(now)))
         if syllable.accented:
             accents_s.append(now - table[:, 0].sum() / 2)
         pause_s = syllable.pause_s / effect.rate_ratio * math.exp(0.2 * generator.standard_normal())
@@ -310,7 +337,8 @@ def plan_utterance(
         tilt_db_per_octave=voice.tilt_db_per_octave + effect.tilt_db_per_octave,
     )
     seed = int(generator.integers(2**62))
-    return Utterance(own, NEUTRAL_LEVEL_DB + effect.energy_db, f0_hz, tracks, seed)
+    level_db = NEUTRAL_LEVEL_DB + effect.energy_db
+    return Utterance(own, level_db, f0_hz, tracks, seed, tuple(spans_s))
 
 
 def _silence(like: NDArray[np.float64], duration_s: float) -> NDArray[np.float64]:
