@@ -188,6 +188,54 @@ def data_twin(
     typer.echo(f"{folder}: written")
 
 
+@data_app.command("shard")
+def data_shard(
+    corpus: str,
+    out: Annotated[Path, typer.Option(help="Folder for the shards.")],
+    shard_size: Annotated[int, typer.Option(min=1, help="Clips of a shard.")] = 256,
+    clips: Annotated[int, typer.Option(min=0, help="Number of clips; 0 for all of them.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of a twin.")] = 0,
+    mode: Annotated[str, typer.Option(help="What is stored: both, audio or video.")] = "both",
+    window_s: Annotated[float, typer.Option(help="Longest window, in seconds.")] = 10.24,
+    frames: Annotated[int, typer.Option(help="Frames stored of a window.")] = 16,
+    size: Annotated[int, typer.Option(help="Height and width of a frame, in pixels.")] = 224,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Crop the face; else the middle of the picture.")
+    ] = False,
+    data_root: DataRoot = None,
+) -> None:
+    """Write CORPUS, or its twin (`voxceleb2-twin`), as shards of decoded windows (WebDataset).
+
+    A run that was stopped goes on when it is started again. Clips that cannot be used are named.
+    """
+    from thesislib.corpora.loading import load_corpus
+    from thesislib.corpora.shards import ShardSettings, write_shards
+
+    _use(data_root)
+    settings = ShardSettings(
+        mode=mode, window_s=window_s, candidates=frames, size=size, faces=faces
+    )
+    found = load_corpus(corpus, clips=clips, seed=seed)
+    detector = None
+    if faces:
+        from thesislib.models.face_detector import load_face_detector
+
+        detector = load_face_detector()
+    with _progress(f"shards of {corpus}", len(found.clips)) as advance:
+        failures = write_shards(
+            found.clips,
+            out,
+            corpus=corpus,
+            settings=settings,
+            per_shard=shard_size,
+            detector=detector,
+            progress=advance,
+        )
+    for line in failures:
+        typer.echo(f"left out: {line}", err=True)
+    typer.echo(f"{out}: {len(found.clips) - len(failures)} clips written")
+
+
 @weights_app.command("list")
 def weights_list(as_json: JsonOption = False) -> None:
     """List sets of pretrained weights: licence, size, and whether they are here."""

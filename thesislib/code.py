@@ -9,6 +9,11 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+# What is imported everywhere and yet makes no prediction. Parameters are values, which a record
+# holds in full and which are compared one by one: if their module counted as code, a field added
+# for one chapter would make every other chapter stale. Records write down what others made, and
+# with them every metric would count as training. This module only tells whether code is the same.
+NOT_CODE = ("config.py", "code.py", "records/")
 
 
 @cache
@@ -36,6 +41,8 @@ def imported_modules(path: Path) -> frozenset[Path]:
 def import_closure(modules: Iterable[str]) -> list[Path]:
     """Files that the named modules of thesislib import, directly or not, and their own.
 
+    Parameters and records are left out (`NOT_CODE`).
+
     >>> [path.name for path in import_closure(["thesislib.errors"])]
     ['errors.py']
     """
@@ -43,7 +50,7 @@ def import_closure(modules: Iterable[str]) -> list[Path]:
     seen: set[Path] = set()
     while waiting:
         path = waiting.pop()
-        if path not in seen:
+        if path not in seen and not path.relative_to(PACKAGE).as_posix().startswith(NOT_CODE):
             seen.add(path)
             waiting.extend(imported_modules(path))
     return sorted(seen)
@@ -58,10 +65,24 @@ def code_sha256(modules: Iterable[str], cells: Iterable[str] = ()) -> str:
     digest = hashlib.sha256()
     for path in import_closure(modules):
         digest.update(str(path.relative_to(PACKAGE)).encode())
-        digest.update(_canonical(ast.parse(path.read_text(encoding="utf-8"))).encode())
+        digest.update(_canonical_source(path.read_text(encoding="utf-8")).encode())
     for cell in cells:
-        digest.update(_canonical(ast.parse(cell)).encode())
+        digest.update(_canonical_source(cell).encode())
     return digest.hexdigest()
+
+
+def same_code(first: str, second: str) -> bool:
+    """Whether two sources count as the same code: they differ in comments and layout only.
+
+    >>> same_code("x = 1  # one", "x=1"), same_code("x = 1", "x = 2")
+    (True, False)
+    """
+    return _canonical_source(first) == _canonical_source(second)
+
+
+@cache  # a run that writes fourteen records would parse the same files as often
+def _canonical_source(source: str) -> str:
+    return _canonical(ast.parse(source))
 
 
 def _canonical(node: object) -> str:

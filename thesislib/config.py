@@ -7,9 +7,13 @@ changes sizes only: ``tiny`` is what tests and notebooks run, ``small`` is what 
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
+
+import yaml
 
 from thesislib.errors import InputError
 
@@ -27,8 +31,15 @@ class Experiment:
         out: Folder for records and predictions.
         replicates: Bootstrap replicates.
         threads: CPU threads.
+
+    A subclass also says where the code begins that makes its predictions (`CODE`, modules), and
+    which module runs it with ``run(config, *, say=...) -> list[RunRecord]`` (`RUN`). Without the
+    latter the steps stand in the chapter's notebook: its cells tagged ``train`` and ``evaluate``
+    then count as code too, and the notebook is what is run. A chapter has at most one of each.
     """
 
+    CODE: ClassVar[tuple[str, ...]]
+    RUN: ClassVar[str] = ""
     CHAPTER: ClassVar[str]
     CORPORA: ClassVar[tuple[str, ...]]
     SIZES: ClassVar[dict[str, dict[str, Any]]]
@@ -65,9 +76,10 @@ class Experiment:
     def command(self) -> str:
         """The command that makes this run again."""
         options = "".join(
-            f" -p {name} {shlex.quote(str(value))}" for name, value in self.changed().items()
+            f" -p {name} {shlex.quote(spelled(value))}" for name, value in self.changed().items()
         )
-        return f"thesis run {self.CHAPTER}{options} --profile {self.profile}"
+        verb = "train" if self.RUN else "run"
+        return f"thesis {verb} {self.CHAPTER}{options} --profile {self.profile}"
 
     def changed(self) -> dict[str, Any]:
         """The parameters that differ from those of the profile."""
@@ -87,8 +99,11 @@ class AgreementConfig(Experiment):
         dyads: Number of simulated conversations of a twin.
         duration_s: Length of each, in seconds.
         shuffles: Shuffled pairings of the mimicry and role tests.
+        effects: Strengths of a twin's planted effects that differ from 1, such as
+            ``mimicry=0 noise=0.5``.
     """
 
+    CODE = ("thesislib.corpora.ib", "thesislib.evaluation.annotation_sets")
     CHAPTER = "05"
     CORPORA = ("ifadv", "ndc-me", "ccdb")
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
@@ -101,6 +116,7 @@ class AgreementConfig(Experiment):
     dyads: int = 8
     duration_s: float = 240.0
     shuffles: int = 199
+    effects: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,6 +136,13 @@ class MainBranchConfig(Experiment):
         regularisation_c: Inverse strength of the probe's L2 penalty.
     """
 
+    CODE = (
+        "thesislib.learning.main_branch",
+        "thesislib.learning.features",
+        "thesislib.models.checkpoints",
+        "thesislib.corpora.emodb",
+        "thesislib.corpora.twins.emodb",
+    )
     CHAPTER = "08"
     CORPORA = ("emodb",)
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
@@ -141,7 +164,294 @@ class MainBranchConfig(Experiment):
         _check(self.regularisation_c > 0, "regularisation_c", self.regularisation_c, "be positive")
 
 
-EXPERIMENTS: tuple[type[Experiment], ...] = (AgreementConfig, MainBranchConfig)
+@dataclass(frozen=True, kw_only=True)
+class LaughConfig(Experiment):
+    """Chapter 6: laughs, smiles or none, from the voice, the mouth, or both.
+
+    Attributes:
+        zero_shot: Corpus that the models are tested on without having seen it, or ``none``.
+        dyads: Conversations of the training corpus's twin.
+        zero_shot_dyads: Those of the other twin.
+        duration_s: Length of each conversation of a twin, in seconds.
+        twin_seed: Seed of both twins, so that runs of several seeds share what is cached.
+        effects: Strengths of the twins' planted effects that differ from 1, such as
+            ``laugh_voice=0 smile_face=0.5``.
+        hop_s: From one window to the next; 0 for windows that do not overlap.
+        clips: Most clips of one class; 0 for all.
+        preset: Structure and inputs of the model, see `thesislib.models.lsn_tcn.PRESETS`.
+        width: Channels of a branch's first stage; 0 for the preset's.
+        detect_every_s: Time from one face detection to the next; 0 for every frame.
+        start: ``scratch``, or ``pretrained`` on the pretext task.
+        scope: What a pretrained branch trains: ``chapter`` (note 37: of the voice the temporal
+            blocks and the head, of the face all), ``full``, or ``head``.
+        split: ``speaker`` or ``random`` (note 21).
+        epochs: Of each branch.
+        fusion_epochs: Of each fusion.
+        batch_size: Clips in a step.
+        learning_rate: At the start.
+        precision: ``32-true`` or ``bf16-mixed``.
+        pretext: Corpus of the pretext task, with a label ``sentence``.
+        pretext_clips: How many of its clips; 0 for all.
+        pretext_epochs: Of each branch on the pretext task.
+        fusions: ``all``, or ``mlp`` for the chapter's alone.
+        end_to_end: Also train one mid fusion with both branches.
+        analyses: Also record embeddings, the occlusion map and the band ablation.
+    """
+
+    CODE = (
+        "thesislib.learning.laugh_training",
+        "thesislib.learning.laugh_analyses",
+        "thesislib.corpora.twins.conversations",
+        "thesislib.corpora.twins.recordings",
+    )
+    RUN = "thesislib.learning.laughs"
+    CHAPTER = "06"
+    CORPORA = ("ndc-me", "ifadv", "ccdb")
+    SIZES: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {},
+        "small": {
+            "dyads": 12,
+            "zero_shot_dyads": 6,
+            "duration_s": 24.0,
+            "clips": 160,
+            "preset": "small",
+            "width": 8,
+            "epochs": 8,
+            "fusion_epochs": 30,
+            "pretext_clips": 240,
+            "pretext_epochs": 6,
+            "replicates": 2000,
+        },
+        "paper": {
+            "dyads": 17,
+            "zero_shot_dyads": 23,
+            "duration_s": 300.0,
+            "hop_s": 0.0,
+            "clips": 0,
+            "preset": "thesis",
+            "detect_every_s": 0.0,
+            "epochs": 80,
+            "fusion_epochs": 30,
+            "batch_size": 16,
+            "learning_rate": 3e-6,
+            "precision": "bf16-mixed",
+            "pretext_clips": 0,
+            "pretext_epochs": 80,
+            "replicates": 10_000,
+        },
+    }
+
+    corpus: str = "ndc-me-twin"
+    zero_shot: str = "ifadv-twin"
+    dyads: int = 6
+    zero_shot_dyads: int = 2
+    duration_s: float = 12.0
+    twin_seed: int = 0
+    effects: str = "turn_end=3 mimicry=2"
+    hop_s: float = 0.305
+    clips: int = 40
+    preset: str = "tiny"
+    width: int = 0
+    detect_every_s: float = 0.3
+    start: str = "scratch"
+    scope: str = "chapter"
+    split: str = "speaker"
+    epochs: int = 4
+    fusion_epochs: int = 10
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    precision: str = "32-true"
+    pretext: str = "crema-d-twin"
+    pretext_clips: int = 24
+    pretext_epochs: int = 2
+    fusions: str = "all"
+    end_to_end: bool = False
+    analyses: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = [name for corpus in self.CORPORA for name in (corpus, f"{corpus}-twin")]
+        choices = {
+            "zero_shot": ("none", *(name for name in names if name != self.corpus)),
+            "preset": ("tiny", "small", "thesis", "release"),
+            "start": ("scratch", "pretrained"),
+            "scope": ("chapter", "full", "head"),
+            "split": ("speaker", "random"),
+            "fusions": ("all", "mlp"),
+            "precision": ("32-true", "bf16-mixed"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            mend = f"choose {', '.join(repr(choice) for choice in allowed)}"
+            _check(value in allowed, name, value, mend)
+        for name in ("dyads", "epochs", "fusion_epochs", "batch_size", "pretext_epochs"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
+        for name in ("twin_seed", "hop_s", "clips", "width", "detect_every_s", "pretext_clips"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
+        _check(self.learning_rate > 0, "learning_rate", self.learning_rate, "be positive")
+        _check(self.duration_s >= 5, "duration_s", self.duration_s, "give 5 s or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisentanglementConfig(Experiment):
+    """Chapter 8, second half: an auxiliary branch beside the frozen one.
+
+    `corpus` is what the auxiliary branch is trained on.
+
+    Attributes:
+        encoder: ``speech-encoder``, ``ast-twin`` (trained here on the twin of sound events), or
+            the folder of a Hugging Face Whisper model or AST.
+        losses: ``all``, ``reconstruction``, or ``no-`` and the term that is left out:
+            ``no-reconstruction``, ``no-contrast``, ``no-information``.
+        information: Estimate of the mutual information: ``histogram`` or ``club``.
+        weight: The lambda of equation 8.1.
+        inputs: What the decoder gets: ``both`` branches, ``main`` or ``auxiliary`` alone, or
+            ``shuffled`` auxiliary outputs.
+        mask_main: Mask the main branch, too.
+        auxiliary_layers: Layers of the auxiliary branch; 0 for as many as the main branch has.
+        evaluate: Corpora that the branches are probed on, separated by blanks.
+        emotion: Strength of the effects of emotion in the twins of acted speech; 1 is the
+            documented size, 0 makes null twins.
+        clips: Of the training corpus; 0 for all.
+        windows: Most windows of it.
+        eval_clips: Most clips of a corpus that is probed; 0 for all.
+        event_clips: Of the sound events that ``ast-twin`` is trained on.
+        twin_seed: Seed of all twins, so that runs of several seeds share what is cached.
+        window_s: Length of a window, in seconds.
+        epochs: Of the auxiliary branch.
+        batch_size: Windows in a step.
+        learning_rate: At the start.
+        precision: ``32-true`` or ``bf16-mixed``.
+        decoder_width: Features of the decoder; 0 for the encoder's.
+        folds: Most folds of a probe; groups share them where there are more.
+        regularisation_c: Inverse strength of the probe's L2 penalty.
+    """
+
+    CODE = (
+        "thesislib.learning.disentanglement",
+        "thesislib.corpora.twins.conversations",
+        "thesislib.corpora.twins.emodb",
+        "thesislib.corpora.twins.recordings",
+    )
+    RUN = "thesislib.learning.disentanglement"
+    CHAPTER = "08"
+    CORPORA = ("voxceleb2", "librispeech")
+    SIZES: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {},
+        "small": {
+            "evaluate": "emodb emodb-twin crema-d-twin ndc-me-twin",
+            "clips": 240,
+            "windows": 240,
+            "eval_clips": 240,
+            "event_clips": 400,
+            "epochs": 8,
+            "decoder_width": 128,
+            "folds": 10,
+            "replicates": 2000,
+        },
+        "paper": {
+            "evaluate": "emodb crema-d ndc-me",
+            "clips": 0,
+            "windows": 1_000_000,
+            "eval_clips": 0,
+            "event_clips": 1200,
+            "window_s": 10.0,
+            "epochs": 10,
+            "batch_size": 4,
+            "decoder_width": 0,
+            "folds": 10,
+            "replicates": 10_000,
+        },
+    }
+
+    corpus: str = "librispeech-twin"
+    encoder: str = "speech-encoder"
+    losses: str = "all"
+    information: str = "histogram"
+    weight: float = 0.01
+    inputs: str = "both"
+    mask_main: bool = False
+    auxiliary_layers: int = 0
+    evaluate: str = "emodb-twin"
+    emotion: float = 1.0
+    clips: int = 20
+    windows: int = 20
+    eval_clips: int = 140
+    event_clips: int = 40
+    twin_seed: int = 0
+    window_s: float = 2.0
+    epochs: int = 2
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    precision: str = "32-true"
+    decoder_width: int = 64
+    folds: int = 5
+    regularisation_c: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        omitted = ("no-reconstruction", "no-contrast", "no-information")
+        choices = {
+            "losses": ("all", "reconstruction", *omitted),
+            "information": ("histogram", "club"),
+            "inputs": ("both", "main", "auxiliary", "shuffled"),
+            "precision": ("32-true", "bf16-mixed"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            _check(value in allowed, name, value, f"choose {', '.join(allowed)}")
+        known = ("emodb", "crema-d", "librispeech", "voxceleb2", "ndc-me", "ifadv", "ccdb")
+        for corpus in self.evaluate.split() or [""]:
+            fits = corpus.removesuffix("-twin") in known
+            _check(fits, "evaluate", self.evaluate, f"choose from {', '.join(known)}, or twins")
+        for name in ("weight", "auxiliary_layers", "emotion", "clips", "eval_clips", "twin_seed"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
+        for name in ("epochs", "event_clips"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
+        for name in ("batch_size", "folds"):
+            _check(getattr(self, name) >= 2, name, getattr(self, name), "give 2 or more")
+        _check(self.windows >= 8, "windows", self.windows, "give 8 or more")
+        for name in ("learning_rate", "regularisation_c"):
+            _check(getattr(self, name) > 0, name, getattr(self, name), "be positive")
+        _check(self.window_s >= 0.2, "window_s", self.window_s, "give 0.2 s or more")
+        _check(self.decoder_width % 8 == 0, "decoder_width", self.decoder_width, "multiple of 8")
+
+
+def read_value(text: str) -> Any:  # noqa: ANN401 - any YAML scalar
+    """A value as the command line spells it, which is how YAML does; ``1e-05`` is a number too.
+
+    Raises:
+        yaml.YAMLError: the text is no value.
+
+    >>> [read_value(text) for text in ("3", "1e-05", "emodb", "true")]
+    [3, 1e-05, 'emodb', True]
+    """
+    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):  # YAML 1.1 wants a full stop in it
+        return float(text)
+    return yaml.safe_load(text)
+
+
+def spelled(value: object) -> str:
+    """A value as the command line spells it, quoted where YAML would take it for another one.
+
+    >>> spelled(24), spelled("emodb"), spelled("no")
+    ('24', 'emodb', '"no"')
+    """
+    text = str(value)
+    try:
+        if read_value(text) == value:
+            return text
+    except yaml.YAMLError:
+        pass  # a colon or a bracket in a text
+    return json.dumps(value)
+
+
+EXPERIMENTS: tuple[type[Experiment], ...] = (
+    AgreementConfig,
+    DisentanglementConfig,
+    LaughConfig,
+    MainBranchConfig,
+)
 Kind = TypeVar("Kind", bound=Experiment)
 
 
@@ -162,6 +472,26 @@ def for_profile(kind: type[Kind], profile: str, **given: Any) -> Kind:  # noqa: 
         _check(False, name, given[name], f"the parameters are {', '.join(sorted(known))}")
     chosen = {name: value for name, value in given.items() if value is not None}
     return kind(**{**kind.SIZES[profile], **chosen, "profile": profile})
+
+
+def experiment(chapter: str, *, trained: bool) -> type[Experiment]:
+    """The experiment of a chapter that a module runs (`trained`), or that its notebook runs.
+
+    Raises:
+        InputError: the chapter has none of this sort.
+
+    >>> experiment("05", trained=False).__name__
+    'AgreementConfig'
+    """
+    sort = [kind for kind in EXPERIMENTS if bool(kind.RUN) == trained]
+    for kind in sort:
+        if chapter == kind.CHAPTER:
+            return kind
+    known = ", ".join(sorted({kind.CHAPTER for kind in sort})) or "none yet"
+    verb = "train" if trained else "run"
+    raise InputError(
+        f"chapter {chapter}", f"has nothing for `thesis {verb}`", f"the chapters are: {known}"
+    )
 
 
 def from_notebook(kind: type[Kind], namespace: dict[str, Any]) -> Kind:

@@ -129,10 +129,10 @@ def test_the_code_hash_follows_the_code_and_not_the_prose(tmp_path, monkeypatch)
 
 
 def test_training_does_not_import_evaluation():
-    from thesislib.records.recording import EVALUATION, TRAINING
+    from thesislib.config import MainBranchConfig
 
-    trained = {path.parent.name for path in code.import_closure(TRAINING["08"])}
-    measured = {path.parent.name for path in code.import_closure(EVALUATION)}
+    trained = {path.parent.name for path in code.import_closure(MainBranchConfig.CODE)}
+    measured = {path.parent.name for path in code.import_closure(provenance.EVALUATION)}
     assert "evaluation" not in trained
     assert {"models", "learning", "signals", "twins"}.isdisjoint(measured)
 

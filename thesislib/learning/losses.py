@@ -1,4 +1,4 @@
-"""Losses of the masked autoencoder (chapter 7), and of the heads that are fine-tuned on it."""
+"""Losses of the masked autoencoder and its heads (chapter 7), and of two branches (chapter 8)."""
 
 from __future__ import annotations
 
@@ -211,3 +211,41 @@ def regression_loss(
             where=f"row {row}, trait {trait}",
         )
     return F.l1_loss(_at_least_float32(prediction), _at_least_float32(target))
+
+
+def branch_contrast(main: Tensor, auxiliary: Tensor, *, temperature: float = 0.05) -> Contrast:
+    """Contrastive loss between the two branches: each auxiliary output picks its main output.
+
+    Args:
+        main: Mean-pooled output of the frozen branch `(B, width)`.
+        auxiliary: Mean-pooled output of the trained branch `(B, width)`.
+        temperature: Of equation 7.3, which 8.3 is taken from without saying one; above 0.
+
+    Returns:
+        Loss in nats and accuracy in [0, 1], both scalars.
+
+    Raises:
+        InputError: Shapes differ, or the batch holds fewer than two clips.
+
+    Source: equation 8.3.
+    """
+    return contrastive_loss(main, auxiliary, temperature=temperature, direction="v2a")
+
+
+def disentanglement_loss(
+    reconstruction: Tensor, contrast: Tensor, information: Tensor, *, weight: float = 0.01
+) -> Tensor:
+    """The weighted sum that the auxiliary branch is trained on, a scalar.
+
+    Args:
+        reconstruction: Equation 8.2, `reconstruction_loss`.
+        contrast: Equation 8.3, `branch_contrast`; it pulls the branches together.
+        information: Equation 8.4; it pushes them apart (note 27).
+        weight: The thesis's lambda, on both of the latter.
+
+    Source: equation 8.1.
+
+    >>> disentanglement_loss(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(3.0))
+    tensor(1.0500)
+    """
+    return reconstruction + weight * (contrast + information)

@@ -1,4 +1,4 @@
-"""Which commit and machine made a number, and which cells of a notebook took part."""
+"""Which commit, machine and code made a number, and which cells of a notebook took part."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import platform
 import subprocess
 from pathlib import Path
 
-import torch
-
 from thesislib import files
+from thesislib.code import code_sha256
+from thesislib.config import Experiment
+
+EVALUATION = ("thesislib.evaluation.metrics",)  # where the code begins that measures predictions
 
 
 def commit() -> str:
@@ -29,6 +31,8 @@ def commit() -> str:
 
 def environment() -> dict[str, str | int]:
     """Versions, processor and thread count, as a run record keeps them."""
+    import torch  # here, since whoever only compares hashes need not wait for it
+
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -48,9 +52,27 @@ def _processor() -> str:
 
 def notebook_cells(chapter: str, tag: str) -> list[str]:
     """Source of the code cells of a chapter's notebook that carry a tag; none without it."""
-    cells: list[str] = []
-    for path in sorted((files.project_root() / "notebooks").glob(f"{chapter}_*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "code" and tag in cell["metadata"].get("tags", []):
-                cells.append("".join(cell["source"]))
-    return cells
+    return [
+        cell
+        for path in sorted((files.project_root() / "notebooks").glob(f"{chapter}_*.ipynb"))
+        for cell in tagged_cells(path.read_text(encoding="utf-8"), tag)
+    ]
+
+
+def tagged_cells(notebook: str, tag: str) -> list[str]:
+    """Source of the code cells that carry a tag, from the text of a notebook."""
+    return [
+        "".join(cell["source"])
+        for cell in json.loads(notebook)["cells"]
+        if cell["cell_type"] == "code" and tag in cell["metadata"].get("tags", [])
+    ]
+
+
+def training_sha256(kind: type[Experiment]) -> str:
+    """Hash of the code that makes the predictions of an experiment, as it stands today."""
+    return code_sha256(kind.CODE, () if kind.RUN else notebook_cells(kind.CHAPTER, "train"))
+
+
+def evaluation_sha256(kind: type[Experiment]) -> str:
+    """Hash of the code that measures the predictions of an experiment, as it stands today."""
+    return code_sha256(EVALUATION, () if kind.RUN else notebook_cells(kind.CHAPTER, "evaluate"))

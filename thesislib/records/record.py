@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from thesislib.errors import InputError
-from thesislib.evaluation.metrics import measure
 from thesislib.evaluation.significance import Estimate
 from thesislib.files import atomic_write
 
@@ -78,10 +77,13 @@ class RunRecord:
         relative = f"predictions/{self.run_id}.parquet"
         with atomic_write(results / relative) as temporary:
             predictions.to_parquet(temporary, index=False)
-        document = asdict(self) | {"predictions": relative}
+        return replace(self, predictions=relative).write(results)
+
+    def write(self, results: Path) -> RunRecord:
+        """Write the record alone, whose predictions are there; return it as it is read back."""
         with atomic_write(results / "runs" / f"{self.run_id}.json") as temporary:
             temporary.write_text(
-                json.dumps(_without_nan(document), indent=1, ensure_ascii=False) + "\n",
+                json.dumps(_without_nan(asdict(self)), indent=1, ensure_ascii=False) + "\n",
                 encoding="utf-8",
             )
         return read_record(results / "runs" / f"{self.run_id}.json")
@@ -102,6 +104,9 @@ class RunRecord:
 
     def measure_again(self, results: Path) -> dict[str, Estimate]:
         """The metrics, computed anew from the stored predictions."""
+        # Here, since to read records is quick and to import every metric is not.
+        from thesislib.evaluation.metrics import measure
+
         return measure(
             self.kind,
             self.load_predictions(results),

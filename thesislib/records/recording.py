@@ -9,26 +9,11 @@ from time import perf_counter
 import pandas as pd
 
 from thesislib import files
-from thesislib.code import code_sha256
 from thesislib.config import Experiment
 from thesislib.corpora.manifest import Manifest
 from thesislib.evaluation.metrics import measure
 from thesislib.records import provenance
 from thesislib.records.record import RunRecord
-
-# Where the code begins that makes the predictions of a chapter.
-TRAINING = {
-    "05": ("thesislib.corpora.ib", "thesislib.evaluation.annotation_sets", "thesislib.config"),
-    "08": (
-        "thesislib.learning.main_branch",
-        "thesislib.learning.features",
-        "thesislib.models.checkpoints",
-        "thesislib.corpora.emodb",
-        "thesislib.corpora.twins.emodb",
-        "thesislib.config",
-    ),
-}
-EVALUATION = ("thesislib.evaluation.metrics",)
 
 
 class Stopwatch:
@@ -57,6 +42,7 @@ def record_run(
     variant: str,
     config: Experiment,
     stopwatch: Stopwatch,
+    synthetic: bool | None = None,
 ) -> RunRecord:
     """Measure predictions and write them with their record under ``config.out``.
 
@@ -69,6 +55,8 @@ def record_run(
         variant: Form of the copy, such as ``cut-2s`` or ``twin``.
         config: Every parameter.
         stopwatch: Started before the run.
+        synthetic: Whether the predictions are of a twin, where that is not the corpus of the
+            configuration but another one that its model is tested on.
 
     Raises:
         InputError: the results folder cannot be written.
@@ -88,13 +76,13 @@ def record_run(
         profile=config.profile,
         corpus=manifest.name,
         variant=variant,
-        synthetic=config.synthetic,
+        synthetic=config.synthetic if synthetic is None else synthetic,
         seed=config.seed,
         config=config.as_dict(),
         metrics=measure(kind, predictions, replicates=config.replicates, seed=config.seed),
         manifest_sha256=manifest.sha256,
-        training_sha256=code_sha256(TRAINING[chapter], provenance.notebook_cells(chapter, "train")),
-        evaluation_sha256=code_sha256(EVALUATION, provenance.notebook_cells(chapter, "evaluate")),
+        training_sha256=provenance.training_sha256(type(config)),
+        evaluation_sha256=provenance.evaluation_sha256(type(config)),
         commit=provenance.commit(),
         environment=provenance.environment(),
         command=config.command(),

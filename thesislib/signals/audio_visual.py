@@ -1,4 +1,4 @@
-"""What the masked autoencoder reads of a clip: a log-mel spectrogram and a few frames of one window.
+"""What the masked autoencoder reads of a clip: the log-mel and a few frames of one window.
 
 `read_window` decodes the sound and some candidate frames of a clip, both from the same stretch of
 it; `FrontEnd` makes a batch of such windows the model's input, and picks its frames among the

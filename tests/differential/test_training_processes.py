@@ -1,0 +1,195 @@
+"""Two processes against one: the same batches, losses, gradients, weights; and a kill between.
+
+The processes are forked and talk through gloo, as those of `torchrun` would.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from thesislib.learning.losses import contrastive_loss
+from thesislib.learning.processes import gather_with_gradient, shared_noise
+from thesislib.learning.training import TensorData, TrainingConfig, fit
+
+FORK = multiprocessing.get_context("fork")
+TWO = {"strategy": "ddp", "devices": 2}
+PATIENCE_S = 120
+
+
+class Towers(nn.Module):
+    """Two modalities to one width, the second one layer deeper."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 8)])
+        self.audio, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        video = self.layers[1](self.layers[0](x).tanh())
+        return self.audio(x.flip(-1)), video, self.head(video)
+
+
+def towers():
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return Towers()
+
+
+def data(n_samples=43):
+    generator = torch.Generator().manual_seed(0)
+    return TensorData(
+        x=torch.randn(n_samples, 6, generator=generator),
+        y=torch.randint(3, (n_samples,), generator=generator),
+    )
+
+
+def loss(model, batch, generator):
+    """Masked input, cross-entropy, and a contrast within the batch of all processes."""
+    x = batch["x"] * (shared_noise(*batch["x"].shape, generator=generator) > 0.2)
+    audio, video, logits = model(x)
+    contrast = contrastive_loss(
+        gather_with_gradient(audio), gather_with_gradient(video), temperature=0.5
+    )
+    entropy = F.cross_entropy(logits, batch["y"])
+    return {"loss": entropy + contrast.loss, "entropy": entropy, "contrast": contrast.loss}
+
+
+def config(**changes):
+    sizes = {"epochs": 3, "batch_size": 8, "learning_rate": 0.02, "clip_norm": 1.0}
+    return TrainingConfig(**{**sizes, **changes})
+
+
+def score(model):
+    batch = data(16).tensors
+    with torch.no_grad():
+        return {"loss": float(F.cross_entropy(model(batch["x"])[2], batch["y"]))}
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def worker(rank, port, settings, folder, results, killed_at):
+    """One of two processes; with `killed_at`, the second one is gone in the middle of a step."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"NODE_RANK": "0", "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"}
+    calls = 0
+
+    def watched(model, batch, generator):
+        nonlocal calls
+        calls += 1
+        if rank == 1 and calls == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss(model, batch, generator)
+
+    fitted = fit(
+        towers(), watched, data(), config=config(**settings), validate=score,
+        folder=folder, progress=False,
+    )  # fmt: skip
+    if settings["strategy"] == "ddp":
+        torch.save([fitted.history.to_dict("list"), fitted.model.state_dict()], f"{results}{rank}")
+    else:  # every process holds a part: a finished folder has the whole
+        torch.save([fitted.history.to_dict("list"), {}], f"{results}{rank}")
+
+
+def in_two_processes(settings, folder, results, killed_at=0):
+    """Histories and weights of both, or their exit codes where one was killed."""
+    port = free_port()
+    processes = [
+        FORK.Process(target=worker, args=(rank, port, settings, folder, results, killed_at))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        for process in processes:
+            process.join(PATIENCE_S)
+            assert process.exitcode is not None, "a process hangs"
+    finally:
+        for process in processes:
+            process.kill()
+    codes = [process.exitcode for process in processes]
+    if killed_at:
+        return codes
+    assert codes == [0, 0]
+    return [torch.load(f"{results}{rank}") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The run of one process, whose process group nobody has started."""
+    return fit(towers(), loss, data(), config=config(), validate=score, progress=False)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    return in_two_processes(TWO, None, tmp_path_factory.mktemp("together") / "rank")
+
+
+def assert_same_curve(history, expected, tolerance=1e-5):
+    history = pd.DataFrame(history)
+    assert list(history.columns) == list(expected.columns)
+    torch.testing.assert_close(
+        torch.tensor(history.to_numpy(float)), torch.tensor(expected.to_numpy(float)),
+        atol=tolerance, rtol=tolerance,
+    )  # fmt: skip
+
+
+def test_two_processes_have_the_loss_curve_of_one(alone, together):
+    # 43 samples in batches of 8: the last one gives a process two rows and the other one.
+    for history, _ in together:
+        assert_same_curve(history, alone.history)
+
+
+def test_two_processes_end_with_the_weights_of_one(alone, together):
+    # The same gradients, those through the gathered contrast among them: else Adam, which
+    # follows their direction, would have led elsewhere within 18 steps.
+    (_, first), (_, second) = together
+    for name, weight in alone.model.state_dict().items():
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(first[name], weight, atol=2e-5, rtol=1e-4)
+
+
+def test_a_killed_process_changes_nothing_after_a_relaunch(together, tmp_path):
+    settings = {**TWO, "checkpoint_every": 4}
+    codes = in_two_processes(settings, tmp_path / "run", tmp_path / "rank", killed_at=11)
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] != 0  # the other one does not go on alone
+    resumed = in_two_processes(settings, tmp_path / "run", tmp_path / "rank")
+    for (history, weights), (expected_history, expected_weights) in zip(
+        resumed, together, strict=True
+    ):
+        assert history == expected_history
+        assert all(torch.equal(weights[name], expected_weights[name]) for name in weights)
+
+
+def test_a_run_of_two_processes_is_gone_on_with_by_one(alone, tmp_path):
+    settings = {**TWO, "checkpoint_every": 4}
+    in_two_processes(settings, tmp_path / "run", tmp_path / "rank", killed_at=11)
+    fitted = fit(
+        towers(), loss, data(), config=config(), validate=score,
+        folder=tmp_path / "run", progress=False,
+    )  # fmt: skip
+    assert_same_curve(fitted.history, alone.history)
+
+
+def test_sharded_weights_have_the_loss_curve_of_one_process(alone, tmp_path):
+    settings = {"strategy": "fsdp", "devices": 2, "checkpoint_every": 4, "accumulate": 1}
+    (history, _), _ = in_two_processes(settings, tmp_path / "run", tmp_path / "rank")
+    assert_same_curve(history, alone.history)
+    whole = fit(
+        towers(), loss, data(), config=config(), folder=tmp_path / "run", progress=False
+    ).model.state_dict()
+    for name, weight in alone.model.state_dict().items():
+        torch.testing.assert_close(whole[name], weight, atol=2e-5, rtol=1e-4)

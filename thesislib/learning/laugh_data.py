@@ -1,0 +1,366 @@
+"""Windows of a conversation as the models of chapter 6 take them: the mouth and the voice.
+
+One path for a licensed corpus and for a twin: the frames of a window are decoded at the model's
+rate, whatever the recording's; the face is found in some of them, its landmarks in between are
+interpolated; the mouth is cut out; the sound is resampled. What was cut out is kept on disk, a
+file a recording, under a hash of all that made it.
+
+Source: thesis sections 6.2 and 6.3; notes items 14, 19 and 36.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from thesislib.caching import cache_folder, cache_key
+from thesislib.code import code_sha256
+from thesislib.corpora.clip import Clip
+from thesislib.corpora.splits import PARTS, SHARES, Split, published_split, speaker_groups
+from thesislib.errors import InputError
+from thesislib.files import atomic_write, sha256_file
+from thesislib.models.face_detector import load_face_detector
+from thesislib.models.ms_tcn import SAMPLES_PER_STEP
+from thesislib.signals.audio import SAMPLE_RATE
+from thesislib.signals.decoding import DecodingWorker
+from thesislib.signals.face import FaceLandmarks, LandmarkDetector, read_region
+from thesislib.signals.media import read_waveform
+from thesislib.signals.video_sound import read_video_audio
+
+WINDOW_S = 1.2
+"""What a model sees of a window of 1.22 s: 60 frames at 50 fps (note 36)."""
+CLASS_OF = {"laugh": "Laughs", "smile": "Smiles", "none": "None"}
+"""From the label ``expression`` of a window to the class, in the order of the models' outputs."""
+SILENCE = 2.0**-15  # below one step of 16-bit sound: no microphone is as quiet
+BLACK = 16  # of 255: the black of broadcast video
+_ORDERS, _VALID = 1000, 16
+_SOUND_FILES = (".wav", ".flac", ".mp3", ".ogg")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a model sees of a window.
+
+    Attributes:
+        frames: Number of frames over `WINDOW_S`.
+        side: Height and width of the mouth region, in pixels.
+        samples: Samples at 16 kHz, from the middle of the window.
+        detect_every_s: Time from one face detection to the next; 0 for every frame.
+    """
+
+    frames: int
+    side: int
+    samples: int
+    detect_every_s: float = 0.0
+
+    @property
+    def fps(self) -> float:
+        """Frames a second."""
+        return self.frames / WINDOW_S
+
+    @property
+    def step(self) -> int:
+        """From one frame in which the face is looked for to the next."""
+        return max(1, round(self.detect_every_s * self.fps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Clips with what is seen and heard of them.
+
+    Attributes:
+        clips: N windows.
+        frames: `(N, T, S, S, 3)` uint8 RGB, the mouth.
+        waveform: `(N, samples)` float32 in [-1, 1].
+        failures: One error for each window that was left out.
+    """
+
+    clips: list[Clip]
+    frames: Tensor
+    waveform: Tensor
+    failures: list[InputError]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+class SparseDetector:
+    """Another detector, asked about every `step`-th frame and the last; NaN for those between.
+
+    >>> class Corner:
+    ...     identity = "corner"
+    ...     def detect(self, frames):
+    ...         return FaceLandmarks(torch.zeros(len(frames), 5, 2), torch.ones(len(frames)))
+    >>> SparseDetector(Corner(), 3).detect(torch.zeros(6, 8, 8, 3, dtype=torch.uint8)).score
+    tensor([1., 0., 0., 1., 0., 1.])
+    """
+
+    def __init__(self, detector: LandmarkDetector, step: int) -> None:
+        self.detector, self.step = detector, step
+
+    @property
+    def identity(self) -> str:
+        """The other's identity and the step."""
+        return f"{self.detector.identity} every={self.step}"
+
+    def detect(self, frames: Tensor) -> FaceLandmarks:
+        """Landmarks in ``(T, H, W, 3)`` uint8 RGB frames."""
+        asked = torch.arange(0, len(frames), self.step)
+        if len(frames) and asked[-1] != len(frames) - 1:
+            asked = torch.cat([asked, torch.tensor([len(frames) - 1])])
+        found = self.detector.detect(frames[asked])
+        landmarks = torch.full((len(frames), 5, 2), torch.nan)
+        score = torch.zeros(len(frames))
+        landmarks[asked], score[asked] = found.landmarks.cpu(), found.score.cpu()
+        return FaceLandmarks(landmarks, score)
+
+
+def ingest(
+    clips: Sequence[Clip],
+    view: View,
+    *,
+    detector: LandmarkDetector | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Windows:
+    """Cut the mouth and the voice out of every window; what cannot be used is left out by name.
+
+    Left out are windows without a face, with black frames only, or without any sound, and those
+    of recordings that do not decode.
+
+    Args:
+        clips: Windows with sound and frames.
+        view: What the model takes.
+        detector: Where landmarks come from; the face detector with its weights by default.
+        say: Called with a line a recording.
+
+    Raises:
+        InputError: a window has no recording with frames or with sound, is shorter than the
+            models' kernels, or no window can be used.
+    """
+    if not clips:
+        raise InputError("windows", "are none", "take another corpus or longer recordings")
+    if view.samples < SAMPLES_PER_STEP:
+        mend = f"give {SAMPLES_PER_STEP} or more"
+        raise InputError("parameter samples", f"{view.samples} is shorter than a kernel", mend)
+    by_recording: dict[Path, list[Clip]] = {}
+    for clip in clips:
+        if clip.video_path is None or clip.audio_path is None:
+            missing = "frames" if clip.video_path is None else "sound"
+            mend = "copy it beside the annotation"
+            raise InputError(clip.clip_id, f"has no recording with {missing}", mend)
+        if clip.duration_s is not None and clip.duration_s < WINDOW_S:
+            mend = f"cut windows of {WINDOW_S} s or more"
+            raise InputError(clip.clip_id, f"lasts {clip.duration_s} s only", mend)
+        by_recording.setdefault(clip.video_path, []).append(clip)
+    source = SparseDetector(detector or load_face_detector(), view.step)
+    kept: list[Clip] = []
+    frames, waveforms, failures = [], [], []
+    with DecodingWorker() as worker:
+        for number, (path, windows) in enumerate(by_recording.items(), start=1):
+            stored, problems = _recording(path, windows, view, source, worker)
+            lost = dict(problems)
+            kept += [clip for clip in windows if clip.clip_id not in lost]
+            failures += list(lost.values())
+            frames.append(stored["frames"])
+            waveforms.append(stored["waveform"])
+            say(f"{path.name}: {len(windows) - len(lost)} windows ({number}/{len(by_recording)})")
+    if not kept:
+        line = str(failures[0])
+        raise InputError(clips[0].corpus, f"has no usable window of {len(clips)}", line)
+    return Windows(
+        clips=kept, frames=torch.cat(frames), waveform=torch.cat(waveforms), failures=failures
+    )
+
+
+def _recording(
+    path: Path,
+    windows: Sequence[Clip],
+    view: View,
+    source: SparseDetector,
+    worker: DecodingWorker,
+) -> tuple[dict[str, Tensor], list[tuple[str, InputError]]]:
+    """The windows of one recording, from disk where they were cut out before."""
+    key = cache_key(
+        video=_sha256(path),
+        sound=_sha256(windows[0].audio_path or path),
+        windows=[[clip.clip_id, clip.start_s] for clip in windows],
+        view=[view.frames, view.side, view.samples],
+        detector=source.identity,
+        code=code_sha256(["thesislib.signals.face", "thesislib.signals.video_sound"]),
+    )
+    stored = cache_folder("mouths", key) / "windows.safetensors"
+    # A window that could not be used is computed again, so that its error is the same as before.
+    with suppress(OSError, SafetensorError, KeyError):
+        found = load_file(stored)
+        if bool(found["usable"].all()):
+            return found, []
+    frames, waveforms, problems = [], [], []
+    for clip in windows:
+        try:
+            mouth, sound = _window(clip, view, source, worker)
+            frames.append(mouth)
+            waveforms.append(sound)
+        except InputError as error:
+            problems.append((clip.clip_id, error))
+    lost = {name for name, _ in problems}
+    tensors = {
+        "frames": torch.stack(frames)
+        if frames
+        else torch.zeros(0, view.frames, view.side, view.side, 3, dtype=torch.uint8),
+        "waveform": torch.stack(waveforms) if waveforms else torch.zeros(0, view.samples),
+        "usable": torch.tensor([clip.clip_id not in lost for clip in windows]),
+    }
+    with atomic_write(stored) as temporary:
+        save_file(tensors, temporary)
+    return tensors, problems
+
+
+def _window(
+    clip: Clip, view: View, source: SparseDetector, worker: DecodingWorker
+) -> tuple[Tensor, Tensor]:
+    """Mouth `(T, S, S, 3)` and voice `(samples,)` of one window."""
+    assert clip.video_path is not None
+    assert clip.audio_path is not None
+    length_s = view.samples / SAMPLE_RATE
+    start_s = clip.start_s + max(0.0, (WINDOW_S - length_s) / 2)
+    if clip.audio_path.suffix.lower() in _SOUND_FILES:
+        sound = read_waveform(clip.audio_path, start_s=start_s, duration_s=length_s)
+    else:
+        sound = worker.run(read_video_audio, clip.audio_path, start_s=start_s, duration_s=length_s)
+    place = f"{clip.start_s:g} s"
+    if sound.abs().max() < SILENCE:
+        raise InputError(clip.audio_path, "is silent", "leave the window out", where=place)
+    region = read_region(
+        clip.video_path, "mouth", source, worker,
+        start_s=clip.start_s, duration_s=WINDOW_S, fps=view.fps,
+    )  # fmt: skip
+    if region.frames.max() < BLACK:
+        mend = "leave the window out"
+        raise InputError(clip.video_path, "shows black frames only", mend, where=place)
+    small = adaptive_avg_pool2d(region.frames.permute(0, 3, 1, 2).float(), view.side)
+    return small.round().byte().permute(0, 2, 3, 1).contiguous(), sound
+
+
+def choose(clips: Sequence[Clip], most: int) -> list[Clip]:
+    """At most so many windows of a class, drawn by a hash of their names; all where `most` is 0.
+
+    The choice does not depend on the order of the list, and a window that was chosen stays chosen
+    when other recordings join, unless the class is full.
+    """
+    if not most:
+        return list(clips)
+    order = sorted(clips, key=lambda clip: hashlib.sha256(clip.clip_id.encode()).digest())
+    taken: Counter[str] = Counter()
+    chosen = set()
+    for clip in order:
+        name = clip.labels["expression"]
+        if taken[name] < most:
+            taken[name] += 1
+            chosen.add(clip.clip_id)
+    return [clip for clip in clips if clip.clip_id in chosen]
+
+
+def check_parts(corpus: str, clips: Sequence[Clip], split: Split) -> None:
+    """Refuse a split that leaves the training or the test part without a class.
+
+    Raises:
+        InputError: naming the class and the part.
+    """
+    for part in ("train", "test"):
+        there = {clips[i].labels["expression"] for i in getattr(split, part)}
+        for name in CLASS_OF:
+            if name not in there:
+                mend = "use more recordings, longer ones, or another seed"
+                raise InputError(
+                    corpus, f"has no window of class {CLASS_OF[name]}", mend, where=f"{part} part"
+                )
+
+
+def balanced_split(corpus: str, clips: Sequence[Clip], *, seed: int) -> Split:
+    """A split by speaker in which all classes are spread over the parts as evenly as can be.
+
+    As `thesislib.corpora.splits.speaker_split`, which looks at the number of windows alone: with
+    few people it may leave a part without laughs. Orders of the groups of people are drawn from
+    the seed; of the first `_VALID` whose training and test part hold every class, the one is taken
+    whose classes come closest to their shares.
+
+    Args:
+        corpus: Named in errors.
+        clips: With distinct ids and the label ``expression``.
+        seed: Another one gives another split.
+
+    Raises:
+        InputError: one speaker only, fewer than three groups of people (those who share dyads are
+            one), or a class that a part lacks in every order that was tried.
+    """
+    groups = np.array(speaker_groups(clips), dtype=str)
+    names = np.unique(groups)
+    if len({clip.speaker for clip in clips}) < 2:
+        mend = "add recordings of other people"
+        raise InputError(corpus, f"has one speaker only, {clips[0].speaker}", mend)
+    if len(names) < len(PARTS):
+        mend = "add dyads of other people, or choose the random split"
+        raise InputError(corpus, f"has {len(names)} groups of people, three are needed", mend)
+    classes = np.array([list(CLASS_OF).index(clip.labels["expression"]) for clip in clips])
+    group = np.searchsorted(names, groups)
+    counts = np.zeros((len(names), len(CLASS_OF)))
+    np.add.at(counts, (group, classes), 1)
+    shares = np.cumsum(SHARES)[:2]
+    generator = np.random.default_rng([seed, 64])
+    best: tuple[float, NDArray[np.int64]] | None = None
+    valid = 0
+    for _ in range(_ORDERS):
+        order = generator.permutation(len(names))
+        upto = counts[order].sum(1).cumsum()
+        first = 1 + int(np.argmin(abs(upto[:-2] - shares[0] * len(clips))))
+        second = first + 1 + int(np.argmin(abs(upto[first:-1] - shares[1] * len(clips))))
+        part = np.empty(len(names), np.int64)
+        part[order] = np.repeat(np.arange(3), [first, second - first, len(names) - second])
+        held = np.stack([counts[part == number].sum(0) for number in range(3)])
+        if held[[0, 2]].min() == 0 and best is not None:
+            continue
+        valid += held[[0, 2]].min() > 0
+        wanted = np.array(SHARES)[:, None] * counts.sum(0)
+        error = float((abs(held - wanted) / np.maximum(counts.sum(0), 1)).max())
+        error += 10 * (held[[0, 2]].min() == 0)
+        if best is None or error < best[0]:
+            best = error, part
+        if valid == _VALID:
+            break
+    assert best is not None
+    marked = [
+        replace(clip, labels={**clip.labels, "partition": PARTS[best[1][number]]})
+        for clip, number in zip(clips, group, strict=True)
+    ]
+    split = replace(published_split(marked, {name: name for name in PARTS}), name="speaker")
+    check_parts(corpus, clips, split)
+    return split
+
+
+def targets(clips: Sequence[Clip]) -> Tensor:
+    """Class numbers `(N,)` in the order of `CLASS_OF`."""
+    names = list(CLASS_OF)
+    return torch.tensor([names.index(clip.labels["expression"]) for clip in clips])
+
+
+_HASHES: dict[tuple[Path, int, int], str] = {}
+
+
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    known = (path, status.st_size, status.st_mtime_ns)
+    if known not in _HASHES:
+        _HASHES[known] = sha256_file(path)
+    return _HASHES[known]

@@ -1,0 +1,1 @@
+"""Small models and data sets for the background chapters, thin over torch and scikit-learn."""
