@@ -71,6 +71,8 @@ def _sums(predictions: pd.DataFrame, bins: int) -> NDArray[np.float64]:
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     names, speaker = np.unique(predictions["speaker"].to_numpy(str), return_inverse=True)
     sums = np.zeros((len(names), 3, bins))
+    place = speaker * bins + bin_of
     for row, values in enumerate((confidence, hit, np.ones(len(hit)))):
-        np.add.at(sums, (speaker, row, bin_of), values)
+        total = np.bincount(place, weights=values, minlength=len(names) * bins)
+        sums[:, row] = total.reshape(len(names), bins)
     return sums

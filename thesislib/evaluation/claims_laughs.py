@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,11 @@ EXTREMES = (
     ("subtle smiles taken for none", "Smiles", ("subtle",), ("low", "medium", "high"), "None"),
 )
 """Claim C2: these levels of an expression are confused with that class more than the others."""
+
+
+class _Options(TypedDict):
+    replicates: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +141,7 @@ def claim_b(
 ) -> list[Contrast]:
     """The face tells smiles better than the voice, and laughs need the voice."""
     smiles, laughs = class_f1("Smiles"), class_f1("Laughs")
-    options = {"replicates": replicates, "seed": seed}
+    options: _Options = {"replicates": replicates, "seed": seed}
     return [
         contrast("B", "F1 of smiles, face less voice", face, voice, smiles, **options),
         contrast("B", "F1 of laughs, with the voice less without", fusion, face, laughs, **options),
@@ -192,7 +198,7 @@ def claim_d(
 
     Nobody has to be chosen as the best beforehand, which would flatter the fusion or the branch.
     """
-    options = {"replicates": replicates, "seed": seed}
+    options: _Options = {"replicates": replicates, "seed": seed}
     return [
         contrast("D", "F1 of the fusion less the voice", fusion, voice, f1, **options),
         contrast("D", "F1 of the fusion less the face", fusion, face, f1, **options),
@@ -205,7 +211,7 @@ def claim_e(name: str, frames: Frames, *, replicates: int, seed: int) -> list[Co
     def of(when: str, which: int) -> Statistic:
         return lambda levels: regrouped_rates(levels)[when][which]
 
-    options = {"replicates": replicates, "seed": seed}
+    options: _Options = {"replicates": replicates, "seed": seed}
     return [
         contrast(
             "E", f"{name}: laughs found, regrouped less as annotated", frames, frames,

@@ -52,11 +52,11 @@ def level_counts(predictions: pd.DataFrame) -> NDArray[np.float64]:
     unknown = set(pairs) - level_of.keys()
     if unknown:
         raise ValueError(f"no level is called {sorted(unknown)}; known are {list(LEVELS)}")
-    rows = [level_of[pair] for pair in pairs]
-    columns = [CLASSES.index(name) for name in predictions["prediction"]]
-    counts = np.zeros((len(names), len(LEVELS), len(CLASSES)))
-    np.add.at(counts, (speaker, rows, columns), 1)
-    return counts
+    rows = np.array([level_of[pair] for pair in pairs], np.int64)
+    columns = np.array([CLASSES.index(name) for name in predictions["prediction"]], np.int64)
+    shape = (len(names), len(LEVELS), len(CLASSES))
+    place = np.ravel_multi_index((speaker, rows, columns), shape)
+    return np.bincount(place, minlength=int(np.prod(shape))).reshape(shape).astype(float)
 
 
 def heat_map(predictions: pd.DataFrame) -> pd.DataFrame:

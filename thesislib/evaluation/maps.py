@@ -7,8 +7,6 @@ costs the probability of the right class. Both have ``target`` and ``intensity``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -78,7 +76,7 @@ def numbered(frame: pd.DataFrame, prefix: str) -> list[str]:
 
 
 def _order(
-    axis: NDArray, rank: NDArray, speakers: Sequence[str], replicates: int, seed: int
+    axis: NDArray, rank: NDArray, speakers: pd.Series, replicates: int, seed: int
 ) -> Estimate:
     names, speaker = np.unique(np.asarray(speakers, str), return_inverse=True)
     members = [np.flatnonzero(speaker == number) for number in range(len(names))]

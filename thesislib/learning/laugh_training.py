@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -49,13 +51,11 @@ def model_config(config: LaughConfig) -> LsnTcnConfig:
     """Sizes of the model: a preset's, with another width where one is given."""
     chosen = preset(config.preset)
     if config.width:
-        sizes = {"width": config.width, "tcn_width": 12 * config.width}
-        chosen = replace(
-            chosen,
-            audio=replace(chosen.audio, **sizes),
-            video=replace(chosen.video, **sizes),
-            fusion_width=16 * config.width,
+        audio, video = (
+            replace(branch, width=config.width, tcn_width=12 * config.width)
+            for branch in (chosen.audio, chosen.video)
         )
+        chosen = replace(chosen, audio=audio, video=video, fusion_width=16 * config.width)
     return chosen
 
 
@@ -360,7 +360,9 @@ def _fit_fusion(
         head,
         loss,
         TensorData(
-            target=target[train], **{part: values[train] for part, values in chosen.items()}
+            transform=None,
+            target=target[train],
+            **{part: values[train] for part, values in chosen.items()},
         ),
         config=TrainingConfig(
             epochs=config.fusion_epochs,
@@ -423,7 +425,9 @@ def train_end_to_end(config: LaughConfig, model: LsnTcn, windows: Windows, split
 
 
 @torch.no_grad()
-def whole_logits(model: nn.Module, windows: Windows, rows: Sequence[int]) -> Tensor:
+def whole_logits(
+    model: nn.Module, windows: Windows, rows: Sequence[int] | NDArray[np.int64]
+) -> Tensor:
     """Logits `(n, 3)` of a whole model for some windows, in batches."""
     chosen = torch.as_tensor(rows, dtype=torch.long)
     return torch.cat(

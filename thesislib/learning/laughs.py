@@ -131,14 +131,15 @@ def load(config: LaughConfig, name: str, *, say: Say = lambda line: None) -> Dat
     Raises:
         InputError: the corpus is not there, or has no usable window.
     """
+    is_twin = name.endswith("-twin")
     dyads = config.zero_shot_dyads if name == config.zero_shot else config.dyads
-    size = {"dyads": dyads, "duration_s": config.duration_s} if name.endswith("-twin") else {}
     corpus = load_corpus(
         name,
         seed=config.twin_seed,
-        effects=parse_effects(config.effects.split()) if size else None,
+        dyads=dyads if is_twin else 0,
+        duration_s=config.duration_s if is_twin else 0.0,
+        effects=parse_effects(config.effects.split()) if is_twin else None,
         workers=config.threads,
-        **size,
     )
     clips = dyadic.load_clips(corpus.root, corpus.name, hop_s=config.hop_s or None)
     windows = ingest(choose(clips, config.clips), view_of(config), say=say)

@@ -88,7 +88,7 @@ def beside_the_thesis(records: Sequence[RunRecord], model: str) -> pd.DataFrame:
     for (tested, start), row in ROWS.items():
         runs = chosen(records, model=model, tested=tested, start=start)
         for column, metric in COLUMNS.items():
-            cells[row, f"{column}, reported"] = f"{printed.loc[row, column]:.3f}"
+            cells[row, f"{column}, reported"] = f"{float(printed[column][row]):.3f}"
             cells[row, f"{column}, twin"] = spread(run.metrics[metric] for run in runs)
     return pd.Series(cells).unstack(sort=False)
 
@@ -97,7 +97,7 @@ def models_table(
     records: Sequence[RunRecord], tested: str, metrics: Sequence[str] = ("f1_harmonic", "macro_f1")
 ) -> pd.DataFrame:
     """Metrics of every model, from scratch and pretrained, on one corpus."""
-    cells = {}
+    cells: dict[str, dict[str, list[Estimate]]] = {}
     for record in chosen(records, tested=tested):
         cells.setdefault(record.configuration["model"], defaultdict(list))
         for metric in metrics:
@@ -263,7 +263,8 @@ def leakage_contrast(
     records: Sequence[RunRecord], results: Path, model: str, *, replicates: int = 2000
 ) -> Contrast | None:
     """F1 without the other person's voice less with it, over the seeds that both have."""
-    without, with_it = {}, {}
+    without: dict[tuple[int, str, str], RunRecord] = {}
+    with_it: dict[tuple[int, str, str], RunRecord] = {}
     for record in records:
         if record.experiment != "laughs" or record.configuration["model"] != model:
             continue
