@@ -334,7 +334,13 @@ def train(
     import torch  # after the parameters are known to be good
 
     torch.set_num_threads(config.threads)
-    records = importlib.import_module(kind.RUN).run(config, say=typer.echo)
+    from thesislib.learning.loop import DivergenceError
+
+    try:
+        records = importlib.import_module(kind.RUN).run(config, say=typer.echo)
+    except DivergenceError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"{folder}: {len(records)} records written")
 
 

@@ -153,7 +153,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
             axes.set_title(title, loc="left")
             axes.set(ylabel="loss", ylim=(0, 2.5))
         panels[-1, 0].set_xlabel("epoch")
-        panels[0, 0].legend(loc="upper right", ncols=3, bbox_to_anchor=(1, 1.35))
+        panels[-1, 0].legend(loc="upper right", ncols=3)
     return figure
 
 
