@@ -256,7 +256,7 @@ class LaughConfig(Experiment):
     start: str = "scratch"
     scope: str = "chapter"
     split: str = "speaker"
-    epochs: int = 4
+    epochs: int = 8
     fusion_epochs: int = 10
     batch_size: int = 16
     learning_rate: float = 1e-3
@@ -309,9 +309,9 @@ class DisentanglementConfig(Experiment):
             ``shuffled`` auxiliary outputs.
         mask_main: Mask the main branch, too.
         auxiliary_layers: Layers of the auxiliary branch; 0 for as many as the main branch has.
-        evaluate: Corpora that the branches are probed on, separated by blanks.
-        emotion: Strength of the effects of emotion in the twins of acted speech; 1 is the
-            documented size, 0 makes null twins.
+        evaluate: Corpora that the branches are probed on, separated by blanks. A twin of acted
+            speech may name the strength of its effects of emotion: ``emodb-twin@0`` is a null
+            twin, and plain ``emodb-twin`` has the documented size of 1.
         clips: Of the training corpus; 0 for all.
         windows: Most windows of it.
         eval_clips: Most clips of a corpus that is probed; 0 for all.
@@ -340,11 +340,12 @@ class DisentanglementConfig(Experiment):
         "tiny": {},
         "small": {
             "evaluate": "emodb emodb-twin crema-d-twin ndc-me-twin",
-            "clips": 240,
-            "windows": 240,
-            "eval_clips": 240,
+            "clips": 192,
+            "windows": 192,
+            "eval_clips": 200,
             "event_clips": 400,
-            "epochs": 8,
+            "epochs": 4,
+            "batch_size": 8,
             "decoder_width": 128,
             "folds": 10,
             "replicates": 2000,
@@ -373,7 +374,6 @@ class DisentanglementConfig(Experiment):
     mask_main: bool = False
     auxiliary_layers: int = 0
     evaluate: str = "emodb-twin"
-    emotion: float = 1.0
     clips: int = 20
     windows: int = 20
     eval_clips: int = 140
@@ -401,10 +401,12 @@ class DisentanglementConfig(Experiment):
             value = getattr(self, name)
             _check(value in allowed, name, value, f"choose {', '.join(allowed)}")
         known = ("emodb", "crema-d", "librispeech", "voxceleb2", "ndc-me", "ifadv", "ccdb")
-        for corpus in self.evaluate.split() or [""]:
-            fits = corpus.removesuffix("-twin") in known
+        for item in self.evaluate.split() or [""]:
+            corpus, strength = evaluated(item)
+            fits = corpus.removesuffix("-twin") in known and strength >= 0
+            fits &= strength == 1 or corpus in ("emodb-twin", "crema-d-twin")
             _check(fits, "evaluate", self.evaluate, f"choose from {', '.join(known)}, or twins")
-        for name in ("weight", "auxiliary_layers", "emotion", "clips", "eval_clips", "twin_seed"):
+        for name in ("weight", "auxiliary_layers", "clips", "eval_clips", "twin_seed"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
         for name in ("epochs", "event_clips"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
@@ -415,6 +417,19 @@ class DisentanglementConfig(Experiment):
             _check(getattr(self, name) > 0, name, getattr(self, name), "be positive")
         _check(self.window_s >= 0.2, "window_s", self.window_s, "give 0.2 s or more")
         _check(self.decoder_width % 8 == 0, "decoder_width", self.decoder_width, "multiple of 8")
+
+
+def evaluated(item: str) -> tuple[str, float]:
+    """A corpus to be probed, and the strength of the effects of emotion in it.
+
+    What is no number becomes -1, which no corpus takes.
+
+    >>> evaluated("emodb-twin@0.5"), evaluated("emodb")
+    (('emodb-twin', 0.5), ('emodb', 1.0))
+    """
+    corpus, _, strength = item.partition("@")
+    number = re.fullmatch(r"\d+(\.\d+)?", strength or "1")
+    return corpus, float(number[0]) if number else -1.0
 
 
 def read_value(text: str) -> Any:  # noqa: ANN401 - any YAML scalar

@@ -274,6 +274,21 @@ def test_jobs_that_differ_have_records_of_their_own(corpus, project):
     assert "decode-shuffled" in names[2]
 
 
+def test_a_null_twin_is_loaded_with_emotions_off(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        disentanglement, "load_corpus", lambda name, **size: asked.update(size, name=name)
+    )
+    disentanglement.load(config(), "emodb-twin@0")
+    assert asked["name"] == "emodb-twin"
+    assert set(asked["effects"].values()) == {0.0}
+    assert "emotion_f0" in asked["effects"]
+    assert not any(effect.startswith("speaker") for effect in asked["effects"])
+    asked.clear()
+    disentanglement.load(config(), "emodb-twin")
+    assert "effects" not in asked
+
+
 def test_probed_speakers_are_never_trained_on(corpus):
     rows = known_factors(corpus, corpus.clips)
     folds = np.array(folds_of(corpus.clips, rows, "emotion", most=3))
@@ -369,6 +384,8 @@ def test_the_ast_is_trained_once_and_then_loaded(corpus, monkeypatch):
         ("inputs", "none"),
         ("evaluate", "emodb nowhere"),
         ("evaluate", ""),
+        ("evaluate", "emodb@0"),
+        ("evaluate", "emodb-twin@none"),
         ("weight", -1.0),
         ("windows", 4),
         ("folds", 1),

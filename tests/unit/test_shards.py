@@ -36,9 +36,8 @@ def decoded(monkeypatch):
     """Windows without a decoder; `decoded.broken` names the clips that do not decode."""
 
     class Decoded:
-        broken: tuple[str, ...] = ()
-        options: dict = {}
-        stop_after = 99
+        def __init__(self):
+            self.broken, self.options, self.stop_after = (), {}, 99
 
         def __call__(self, wanted, **options):
             self.options = options
@@ -85,7 +84,8 @@ def test_what_was_written_is_read_again(folder, decoded):
     assert (about["start_s"], about["duration_s"]) == (0.25, 0.5)
 
 
-def test_webdataset_reads_them_too(folder):
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_webdataset_reads_them_too(folder):  # it leaves the closing of files to the collector
     webdataset = pytest.importorskip("webdataset")
     data = webdataset.WebDataset(str(folder / "c-000000.tar"), shardshuffle=False)
     samples = list(data.decode("rgb8"))

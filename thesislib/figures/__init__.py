@@ -3,6 +3,14 @@
 import matplotlib.pyplot as plt
 
 from thesislib.figures.interaction import answer_curves, faces, pair_heatmaps, timeline
+from thesislib.figures.laughs import (
+    band_drops,
+    calibration,
+    embedding_maps,
+    intensity_heatmaps,
+    occlusion_maps,
+    score_over_time,
+)
 from thesislib.figures.probes import (
     confusion_matrix,
     layer_tradeoff,
@@ -15,13 +23,19 @@ from thesislib.figures.style import png
 
 __all__ = [
     "answer_curves",
+    "band_drops",
+    "calibration",
     "confusion_matrix",
+    "embedding_maps",
     "faces",
+    "intensity_heatmaps",
     "layer_tradeoff",
     "listeners_and_model",
+    "occlusion_maps",
     "pair_heatmaps",
     "plt",
     "png",
+    "score_over_time",
     "spectrograms",
     "timeline",
     "uar_of_speakers",

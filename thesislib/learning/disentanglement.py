@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thesislib.config import DisentanglementConfig
+from thesislib.config import DisentanglementConfig, LaughConfig, evaluated
 from thesislib.corpora.loading import Corpus, load_corpus
 from thesislib.corpora.twins.emodb import EFFECTS
+from thesislib.corpora.twins.voice import parse_effects
 from thesislib.errors import InputError
 from thesislib.learning.auxiliary_training import (
     TERMS,
@@ -95,11 +96,18 @@ def run(config: DisentanglementConfig, *, say: Say = print) -> list[RunRecord]:
     stopwatch = Stopwatch()
     session = train(config, say=say)
     frame = reconstruction_frame(session, config.batch_size)
-    records = [_record(frame, "reconstruction", config, session.corpus, RECONSTRUCTION, stopwatch)]
-    for name in config.evaluate.split():
-        corpus = load(config, name)
+    trained_on = session.corpus
+    records = [
+        _record(
+            frame, "reconstruction", config, trained_on, RECONSTRUCTION, stopwatch, config.corpus
+        )
+    ]
+    for item in config.evaluate.split():
+        corpus = load(config, item)
         frame = probe_corpus(config, session.trained.branches, corpus, say=say)
-        records.append(_record(frame, "classification", config, corpus, EXPERIMENT, stopwatch))
+        name = item.replace("@", "-emotion-")
+        record = _record(frame, "classification", config, corpus, EXPERIMENT, stopwatch, name)
+        records.append(record)
     say(f"{len(records)} records in {stopwatch.seconds():.0f} s")
     return records
 
@@ -190,20 +198,21 @@ def objective_config(config: DisentanglementConfig) -> ObjectiveConfig:
     )
 
 
-def load(config: DisentanglementConfig, name: str) -> Corpus:
-    """A corpus of the job, or its twin.
+def load(config: DisentanglementConfig, item: str) -> Corpus:
+    """A corpus of the job, or its twin, with the strength of emotion that the item names.
 
     Raises:
         InputError: it is not there.
     """
+    name, strength = evaluated(item)
     size: dict[str, Any] = {"clips": config.clips if name == config.corpus else config.eval_clips}
     if name.endswith("-twin"):
         size["seed"] = config.twin_seed
         if name.removesuffix("-twin") in ("ndc-me", "ifadv", "ccdb"):
-            size |= DIALOGUES
-        if config.emotion != 1 and name in ("emodb-twin", "crema-d-twin"):
+            size |= DIALOGUES | {"effects": parse_effects(LaughConfig().effects.split())}
+        if strength != 1:
             acoustic = [effect for effect in EFFECTS if effect.startswith("emotion_")]
-            size["effects"] = dict.fromkeys(acoustic, config.emotion)
+            size["effects"] = dict.fromkeys(acoustic, strength)
         if name != "emodb-twin":
             size["workers"] = config.threads
     return load_corpus(name, **size)
@@ -378,8 +387,6 @@ def variant(config: DisentanglementConfig) -> str:
         words.append(config.information)
     if config.weight != 0.01:
         words.append(f"lambda-{config.weight:g}")
-    if config.emotion != 1:
-        words.append(f"emotion-{config.emotion:g}")
     return "-".join(words) or "plain"
 
 
@@ -390,8 +397,8 @@ def _record(
     corpus: Corpus,
     experiment: str,
     stopwatch: Stopwatch,
+    evaluated_on: str,
 ) -> RunRecord:
-    evaluated = f"{corpus.name}-twin" if corpus.synthetic else corpus.name
     return record_run(
         frame,
         kind,
@@ -400,7 +407,7 @@ def _record(
             "encoder": Path(config.encoder).name,
             "losses": config.losses,
             "branches": variant(config),
-            "evaluated": evaluated,
+            "evaluated": evaluated_on,
         },
         manifest=corpus.manifest,
         variant=corpus.variant,

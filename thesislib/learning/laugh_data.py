@@ -11,6 +11,7 @@ Source: thesis sections 6.2 and 6.3; notes items 14, 19 and 36.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -201,11 +202,10 @@ def _recording(
         code=code_sha256(["thesislib.signals.face", "thesislib.signals.video_sound"]),
     )
     stored = cache_folder("mouths", key) / "windows.safetensors"
-    # A window that could not be used is computed again, so that its error is the same as before.
-    with suppress(OSError, SafetensorError, KeyError):
-        found = load_file(stored)
-        if bool(found["usable"].all()):
-            return found, []
+    with suppress(OSError, SafetensorError, KeyError, TypeError), safe_open(stored, "pt") as file:
+        parts = json.loads(file.metadata()["lost"])
+        lost = [(name, InputError(*rest[:3], where=rest[3])) for name, *rest in parts]
+        return {name: file.get_tensor(name) for name in ("frames", "waveform")}, lost
     frames, waveforms, problems = [], [], []
     for clip in windows:
         try:
@@ -214,16 +214,15 @@ def _recording(
             waveforms.append(sound)
         except InputError as error:
             problems.append((clip.clip_id, error))
-    lost = {name for name, _ in problems}
     tensors = {
         "frames": torch.stack(frames)
         if frames
         else torch.zeros(0, view.frames, view.side, view.side, 3, dtype=torch.uint8),
         "waveform": torch.stack(waveforms) if waveforms else torch.zeros(0, view.samples),
-        "usable": torch.tensor([clip.clip_id not in lost for clip in windows]),
     }
+    rows = [(name, e.path, e.problem, e.mend, e.where) for name, e in problems]
     with atomic_write(stored) as temporary:
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, metadata={"lost": json.dumps(rows)})
     return tensors, problems
 
 
@@ -246,7 +245,7 @@ def _window(
         clip.video_path, "mouth", source, worker,
         start_s=clip.start_s, duration_s=WINDOW_S, fps=view.fps,
     )  # fmt: skip
-    if region.frames.max() < BLACK:
+    if int(region.frames.max()) < BLACK:
         mend = "leave the window out"
         raise InputError(clip.video_path, "shows black frames only", mend, where=place)
     small = adaptive_avg_pool2d(region.frames.permute(0, 3, 1, 2).float(), view.side)

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from thesislib import files
 from thesislib.config import LaughConfig
 from thesislib.corpora import dyadic
 from thesislib.corpora.clip import Clip
@@ -45,6 +46,7 @@ from thesislib.models.fusion import Fusion
 from thesislib.models.lsn_tcn import LsnTcn
 from thesislib.records.record import RunRecord
 from thesislib.records.recording import Stopwatch, record_run
+from thesislib.reproduce.jobs import exclusive
 
 EXPERIMENT = "laughs"
 PRETEXT_STARTS_S = (0.2, 0.8)
@@ -133,14 +135,15 @@ def load(config: LaughConfig, name: str, *, say: Say = lambda line: None) -> Dat
     """
     is_twin = name.endswith("-twin")
     dyads = config.zero_shot_dyads if name == config.zero_shot else config.dyads
-    corpus = load_corpus(
-        name,
-        seed=config.twin_seed,
-        dyads=dyads if is_twin else 0,
-        duration_s=config.duration_s if is_twin else 0.0,
-        effects=parse_effects(config.effects.split()) if is_twin else None,
-        workers=config.threads,
-    )
+    # Of jobs that want the same twin at the same time, one writes it.
+    with exclusive(files.resolve("data/twins") / f".{name}.lock"):
+        corpus = load_corpus(
+            name,
+            seed=config.twin_seed,
+            dyads=dyads if is_twin else 0,
+            duration_s=config.duration_s if is_twin else 0.0,
+            effects=parse_effects(config.effects.split()) if is_twin else None,
+        )
     clips = dyadic.load_clips(corpus.root, corpus.name, hop_s=config.hop_s or None)
     windows = ingest(choose(clips, config.clips), view_of(config), say=say)
     for failure in windows.failures:
@@ -216,9 +219,8 @@ def pretext_weights(
     Raises:
         InputError: the pretext corpus is not there, or has no usable clip.
     """
-    corpus = load_corpus(
-        config.pretext, clips=config.pretext_clips, seed=config.twin_seed, workers=config.threads
-    )
+    with exclusive(files.resolve("data/twins") / f".{config.pretext}.lock"):
+        corpus = load_corpus(config.pretext, clips=config.pretext_clips, seed=config.twin_seed)
     clips = [
         replace(clip, clip_id=f"{clip.clip_id}@{start_s:g}", start_s=start_s, duration_s=None)
         for clip in corpus.clips

@@ -1,0 +1,335 @@
+"""Chapter 6 from windows to records, and the refusals before anything is trained."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from thesislib import config as configurations
+from thesislib.config import LaughConfig, for_profile
+from thesislib.corpora import dyadic, loading
+from thesislib.corpora.clip import Clip
+from thesislib.corpora.loading import Corpus
+from thesislib.corpora.manifest import load_manifest
+from thesislib.corpora.splits import leaked_share
+from thesislib.corpora.twins.conversations import write_twin
+from thesislib.errors import InputError
+from thesislib.evaluation.metrics import measure
+from thesislib.learning import laugh_analyses, laugh_data, laugh_training, laughs
+from thesislib.learning.laugh_data import View, Windows, balanced_split, choose, ingest, targets
+from thesislib.models.fusion import FUSION_LEVELS
+from thesislib.models.lsn_tcn import CLASSES, LsnTcn
+from thesislib.records.record import read_records
+from thesislib.signals.face import FaceLandmarks
+
+EXPRESSIONS = ("laugh", "smile", "none")
+LEVEL = {"laugh": ("low", "medium", "high"), "smile": ("subtle", "low", "medium", "high")}
+
+
+class CentreDetector:
+    """Landmarks of a face that fills the middle of the picture, whatever is there."""
+
+    identity = "centre"
+
+    def detect(self, frames):
+        height, width = frames.shape[1:3]
+        points = torch.tensor([[0.35, 0.4], [0.65, 0.4], [0.5, 0.55], [0.4, 0.7], [0.6, 0.7]])
+        landmarks = (points * torch.tensor([width, height])).expand(len(frames), 5, 2)
+        return FaceLandmarks(landmarks.contiguous(), torch.ones(len(frames)))
+
+
+def clips_of(n=96, pairs=6):
+    """Windows of `pairs` dyads with every class in each."""
+    clips = []
+    for i in range(n):
+        expression = EXPRESSIONS[i % 3]
+        pair, seat = (i // 3) % pairs, (i // 3 // pairs) % 2
+        levels = LEVEL.get(expression, ("none",))
+        clips.append(
+            Clip(
+                clip_id=f"w{i}", corpus="ndc-me", speaker=f"{pair}{'AB'[seat]}",
+                sex=("female", "male")[seat],
+                labels={
+                    "expression": expression, "intensity": levels[i // 3 % len(levels)],
+                    "role": "spk", "dyad": str(pair), "partner": f"{pair}{'BA'[seat]}",
+                },
+            )
+        )  # fmt: skip
+    return clips
+
+
+def windows_of(clips, config):
+    """Bright pictures for smiles and laughs, loud sound for laughs: easy to tell."""
+    view = laugh_training.view_of(config)
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(clips), view.frames, view.side, view.side, 3)
+    frames = torch.randint(0, 80, shape, generator=generator, dtype=torch.uint8)
+    waveform = 0.01 * torch.randn(len(clips), view.samples, generator=generator)
+    for row, clip in enumerate(clips):
+        if clip.labels["expression"] != "none":
+            frames[row, :, view.side // 2 :] += 120
+        if clip.labels["expression"] == "laugh":
+            waveform[row] *= 30
+    return Windows(clips=clips, frames=frames, waveform=waveform, failures=[])
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return for_profile(
+        LaughConfig, "tiny", out=str(tmp_path / "results"), epochs=10, fusion_epochs=6, replicates=20
+    )
+
+
+@pytest.fixture
+def no_corpora(monkeypatch, tmp_path):
+    """Windows in place of media; what is cached goes to a throw-away folder."""
+
+    def load(config, name, *, say=lambda line: None):
+        manifest = load_manifest(name)
+        clips = [dataclasses.replace(c, corpus=manifest.name) for c in clips_of()]
+        corpus = Corpus(manifest.name, tmp_path, "twin", True, clips, manifest)
+        return laughs.Data(corpus, windows_of(clips, config))
+
+    monkeypatch.setattr(laughs, "load", load)
+    monkeypatch.setattr("thesislib.caching.files.resolve", lambda path: tmp_path / path)
+
+
+def test_a_job_leaves_a_record_a_model_and_corpus(tiny, no_corpora):
+    records = laughs.run(dataclasses.replace(tiny, end_to_end=True, analyses=True), say=no_say)
+    models = {(r.configuration["model"], r.configuration["tested"]) for r in records}
+    names = {"audio", "video", *FUSION_LEVELS, "cross-attention-end-to-end"}
+    wanted = {(name, corpus) for name in names for corpus in ("ndc-me", "ifadv")}
+    wanted |= {(n, "ndc-me") for n in ("audio-map", "video-map", "occlusion", "bands")}
+    assert models == wanted
+    assert len({r.run_id for r in records}) == len(records) == len(wanted)
+    by_model = {r.configuration["model"]: r for r in records if r.experiment == "laughs"}
+    assert by_model["mlp"].metrics["f1_harmonic"].value > 0.4, "the classes are easy to tell"
+    stored = read_records(tiny_results(tiny), experiment="laughs", tested="ndc-me", model="mlp")
+    again = stored[0].measure_again(tiny_results(tiny))
+    assert stored[0].metrics["f1_harmonic"] == again["f1_harmonic"]
+    assert stored[0].metrics["calibration_error"] == again["calibration_error"]
+    assert load_manifest("ndc-me").sha256 == records[-1].manifest_sha256
+    again = laughs.run(dataclasses.replace(tiny, end_to_end=True, analyses=True), say=no_say)
+    assert [r.metrics["uar"] for r in again if "uar" in r.metrics] == [
+        r.metrics["uar"] for r in records if "uar" in r.metrics
+    ]
+
+
+def no_say(line):
+    pass
+
+
+def tiny_results(config):
+    return Path(config.out)
+
+
+def test_scopes_train_what_they_say(tiny, no_corpora):
+    config = dataclasses.replace(tiny, start="pretrained", epochs=1)
+    windows = windows_of(clips_of(), config)
+    split = laughs.make_split(config, windows.clips)
+    start = LsnTcn(laugh_training.model_config(config))
+    weights = {
+        modality: {
+            name: value.clone()
+            for name, value in getattr(start, modality).state_dict().items()
+            if not name.startswith("head.")
+        }
+        for modality in ("audio", "video")
+    }
+    moved = {}
+    for scope in ("chapter", "full", "head"):
+        trained, _ = laugh_training.train_branches(
+            dataclasses.replace(config, scope=scope), windows, split, pretrained=weights
+        )
+        for modality in ("audio", "video"):
+            state = getattr(trained, modality).state_dict()
+            moved[scope, modality] = {
+                name.split(".")[0]
+                for name, value in weights[modality].items()
+                if "num_batches" not in name and not torch.equal(value, state[name])
+            }
+    assert moved["chapter", "audio"] == {"tcn"}, "note 37: of the voice, the temporal blocks"
+    assert moved["chapter", "video"] == moved["full", "audio"] == {"encoder", "tcn"}
+    assert moved["head", "audio"] == moved["head", "video"] == set()
+
+
+def test_pretrained_weights_reach_both_branches(tiny, no_corpora):
+    clips = [
+        dataclasses.replace(clip, labels={"sentence": "ABC"[number % 3]})
+        for number, clip in enumerate(clips_of(48))
+    ]
+    config = dataclasses.replace(tiny, pretext_epochs=1)
+    windows = windows_of(clips_of(48), config)
+    windows = dataclasses.replace(windows, clips=clips)
+    split = laughs.speaker_split(clips)
+    weights, logits = laugh_training.pretrain(config, windows, ["A", "B", "C"], split)
+    for modality in ("audio", "video"):
+        assert not any(name.startswith("head.") for name in weights[modality])
+        assert logits[modality].shape == (48, 3)
+    branch = LsnTcn(laugh_training.model_config(config)).audio
+    missing = branch.load_state_dict(weights["audio"], strict=False)
+    assert {name.split(".")[0] for name in missing.missing_keys} == {"head"}
+    assert not missing.unexpected_keys
+
+
+def test_splits_keep_people_apart_and_hold_every_class():
+    clips = clips_of()
+    splits = {seed: balanced_split("ndc-me", clips, seed=seed) for seed in range(6)}
+    for split in splits.values():
+        assert leaked_share(clips, split) == 0
+        for part in (split.train, split.test):
+            assert {clips[i].labels["expression"] for i in part} == set(EXPRESSIONS)
+        everything = np.concatenate([split.train, split.validation, split.test])
+        assert sorted(everything) == list(range(len(clips)))
+    assert len({split.sha256 for split in splits.values()}) > 1
+
+
+def test_a_class_without_a_sample_is_named():
+    clips = [c for c in clips_of() if c.labels["expression"] != "laugh"]
+    with pytest.raises(InputError, match="train part: has no window of class Laughs"):
+        balanced_split("ndc-me", clips, seed=0)
+
+
+def test_one_speaker_and_too_few_pairs_are_named():
+    alone = [c for c in clips_of() if c.speaker == "0A"]
+    with pytest.raises(InputError, match="one speaker only, 0A"):
+        balanced_split("ndc-me", alone, seed=0)
+    with pytest.raises(InputError, match="2 groups of people"):
+        balanced_split("ndc-me", clips_of(pairs=2), seed=0)
+
+
+def test_a_choice_is_balanced_and_does_not_hang_on_the_order():
+    clips = clips_of()
+    chosen = choose(clips, 5)
+    assert len(chosen) == 15
+    assert {c.clip_id for c in choose(clips[::-1], 5)} == {c.clip_id for c in chosen}
+    assert choose(clips, 0) == clips
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("twins") / "ndc-me"
+    return write_twin("ndc-me", folder, dyads=1, duration_s=5.0, workers=1)
+
+
+def test_a_fresh_twin_goes_from_mp4_to_logits(twin, monkeypatch, tmp_path):
+    monkeypatch.setattr("thesislib.caching.files.resolve", lambda path: tmp_path / path)
+    clips = dyadic.load_clips(twin, "ndc-me", hop_s=1.22)[:4]
+    config = LaughConfig()
+    view = laugh_training.view_of(config)
+    lines = []
+    windows = ingest(clips, view, detector=CentreDetector(), say=lines.append)
+    assert windows.frames.shape == (len(clips), view.frames, view.side, view.side, 3)
+    assert windows.frames.dtype == torch.uint8
+    assert windows.waveform.shape == (len(clips), view.samples)
+    assert windows.failures == []
+    model = LsnTcn(laugh_training.model_config(config)).eval()
+    with torch.no_grad():
+        logits = model(
+            laugh_training.as_input(windows.waveform), laugh_training.as_input(windows.frames)
+        )
+    assert logits.shape == (len(clips), 3)
+    assert logits.isfinite().all()
+    frame = laugh_training.predictions_frame(windows.clips, logits, "test")
+    assert frame[[f"p_{name}" for name in CLASSES]].sum(axis=1).tolist() == pytest.approx(
+        [1.0] * len(clips)
+    )
+    before = sorted(tmp_path.rglob("*.safetensors"))
+    monkeypatch.setattr(laugh_data, "_window", lambda *args: pytest.fail("was cut out before"))
+    again = ingest(clips, view, detector=CentreDetector())
+    assert torch.equal(again.frames, windows.frames)
+    assert sorted(tmp_path.rglob("*.safetensors")) == before
+
+
+def test_silence_black_frames_and_short_clips_are_named(twin, monkeypatch, tmp_path):
+    monkeypatch.setattr("thesislib.caching.files.resolve", lambda path: tmp_path / path)
+    clips = dyadic.load_clips(twin, "ndc-me")[:2]
+    view = View(frames=4, side=32, samples=10_240)
+    monkeypatch.setattr(laugh_data, "read_video_audio", silence)
+    with pytest.raises(InputError, match=r"no usable window of 2; .* is silent"):
+        ingest(clips, view, detector=CentreDetector())
+    monkeypatch.undo()
+    monkeypatch.setattr("thesislib.caching.files.resolve", lambda path: tmp_path / path)
+    monkeypatch.setattr(laugh_data, "BLACK", 256)
+    (folder,) = {path.parent for path in tmp_path.rglob("windows.safetensors")}
+    (folder / "windows.safetensors").unlink()
+    with pytest.raises(InputError, match="black frames only"):
+        ingest(clips, view, detector=CentreDetector())
+    with pytest.raises(InputError, match=r"lasts 0\.5 s only"):
+        ingest([dataclasses.replace(clips[0], duration_s=0.5)], view, detector=CentreDetector())
+    with pytest.raises(InputError, match="shorter than a kernel"):
+        ingest(clips, View(frames=4, side=32, samples=300), detector=CentreDetector())
+    with pytest.raises(InputError, match="no recording with frames"):
+        ingest([dataclasses.replace(clips[0], video_path=None)], view, detector=CentreDetector())
+    with pytest.raises(InputError, match="windows: are none"):
+        ingest([], view, detector=CentreDetector())
+
+
+def silence(path, *, start_s=0.0, duration_s=1.0):
+    return torch.zeros(round(16_000 * duration_s))
+
+
+def test_occlusion_and_bands_find_what_a_model_goes_by(tiny):
+    """A branch that reads one corner, or one tone, is found out by hiding it."""
+    windows = windows_of(clips_of(12), tiny)
+    side = windows.frames.shape[2]
+
+    class Corner(torch.nn.Module):
+        def forward(self, frames):
+            level = frames[:, 0, :, : side // 6, : side // 6].mean(dim=(1, 2, 3))
+            return torch.stack([8 * level, torch.zeros_like(level), -8 * level], dim=1)
+
+    frames = windows.frames.clone()
+    frames[targets(windows.clips) == 0, :, : side // 6, : side // 6] = 255
+    frame = laugh_analyses.occlusion_drops(
+        Corner(), dataclasses.replace(windows, frames=frames), list(range(12))
+    )
+    mean = frame.loc[frame["target"] == "Laughs", [f"drop_{i}" for i in range(36)]].mean()
+    assert mean.idxmax() == "drop_0"
+    assert mean["drop_0"] > 0.2
+
+    class Tone(torch.nn.Module):
+        def forward(self, waveform):
+            power = torch.fft.rfft(waveform[:, 0]).abs()[:, 600:680].amax(dim=1)
+            return torch.stack([power / 100, torch.zeros_like(power), -power / 100], dim=1)
+
+    n = windows.waveform.shape[1]
+    tone = torch.sin(2 * torch.pi * 1000 * torch.arange(n) / 16_000)
+    waveform = torch.where((targets(windows.clips) == 0)[:, None], tone, windows.waveform)
+    frame = laugh_analyses.band_drops(
+        Tone(), dataclasses.replace(windows, waveform=waveform), list(range(12))
+    )
+    mean = frame.loc[frame["target"] == "Laughs", [f"drop_{i}" for i in range(6)]].mean()
+    assert mean.idxmax() == "drop_2", "800 to 1500 Hz holds the tone"
+
+
+def test_maps_are_measured(tiny):
+    windows = windows_of(clips_of(60), tiny)
+    rank = torch.tensor([{"none": 0.0, "smile": 5.0, "laugh": 9.0}[c.labels["expression"]]
+                         for c in windows.clips])  # fmt: skip
+    embeddings = rank[:, None] + 0.1 * torch.randn(
+        60, 8, generator=torch.Generator().manual_seed(1)
+    )
+    frame = laugh_analyses.embedding_frame(windows, list(range(60)), embeddings, seed=0)
+    metrics = measure("embedding", frame, replicates=20, seed=0)
+    assert metrics["silhouette"].value > 0.9
+    assert metrics["trustworthiness"].value > 0.8
+    assert 0 <= metrics["axis_order"].value <= 1
+    assert isinstance(frame, pd.DataFrame)
+
+
+def test_a_wrong_parameter_is_named():
+    with pytest.raises(InputError, match="parameter scope"):
+        LaughConfig(scope="none of it")
+    with pytest.raises(InputError, match="parameter zero_shot"):
+        LaughConfig(zero_shot="ndc-me-twin")
+
+
+def test_the_chapter_runs_on_a_licensed_copy_without_a_change():
+    command = LaughConfig(corpus="ndc-me", zero_shot="ifadv").command()
+    assert command.startswith("thesis train 06 -p corpus ndc-me -p zero_shot ifadv")
+    assert "ndc-me" in loading.READERS
+    assert configurations.LaughConfig.CHAPTER == "06"
