@@ -216,8 +216,7 @@ class LaughConfig(Experiment):
             "clips": 160,
             "preset": "small",
             "width": 8,
-            "epochs": 8,
-            "fusion_epochs": 30,
+            "fusion_epochs": 15,
             "pretext_clips": 240,
             "pretext_epochs": 6,
             "replicates": 2000,
@@ -308,6 +307,7 @@ class DisentanglementConfig(Experiment):
         inputs: What the decoder gets: ``both`` branches, ``main`` or ``auxiliary`` alone, or
             ``shuffled`` auxiliary outputs.
         mask_main: Mask the main branch, too.
+        blank_hidden: Blank hidden patches before they become tokens of a Whisper encoder.
         auxiliary_layers: Layers of the auxiliary branch; 0 for as many as the main branch has.
         evaluate: Corpora that the branches are probed on, separated by blanks. A twin of acted
             speech may name the strength of its effects of emotion: ``emodb-twin@0`` is a null
@@ -372,6 +372,7 @@ class DisentanglementConfig(Experiment):
     weight: float = 0.01
     inputs: str = "both"
     mask_main: bool = False
+    blank_hidden: bool = False
     auxiliary_layers: int = 0
     evaluate: str = "emodb-twin"
     clips: int = 20
@@ -417,6 +418,202 @@ class DisentanglementConfig(Experiment):
             _check(getattr(self, name) > 0, name, getattr(self, name), "be positive")
         _check(self.window_s >= 0.2, "window_s", self.window_s, "give 0.2 s or more")
         _check(self.decoder_width % 8 == 0, "decoder_width", self.decoder_width, "multiple of 8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SocialMaeConfig(Experiment):
+    """Chapter 7: pre-train on faces and voices, reconstruct, and tell emotions, traits, laughs.
+
+    `corpus` is that of the task; `seed` is also that of the pre-training.
+
+    Attributes:
+        model: ``mae``, or one of the baselines: ``auxformer``, ``uavm``, ``vavl``, ``resnet``
+            (in the way of DCC), ``lstm`` (evolgen), ``average`` (NJU-LAMDA), ``functionals``.
+        n_frames: Frames of a clip: 1 is CAV-MAE, 8 is Social-MAE.
+        pretraining: Corpus that the encoder learns from without labels, or ``none``.
+        weights: File with a checkpoint of the authors that pre-training starts from; empty for
+            none. One of a single frame is inflated to `n_frames`.
+        scope: ``full`` trains the encoder, too; ``probe`` trains the head alone.
+        modes: What tasks are trained on, separated by blanks: ``audio``, ``video``, ``both``.
+        rates: ``own``: `learning_rate` and `head_rate`; ``thesis``: those of its text (note 9).
+        clips: Of the task's corpus (of conversations: most windows of one class); 0 for all.
+        dyads: Conversations of a twin that consists of such.
+        duration_s: Length of each, and of a clip of the twin of First Impressions, in seconds;
+            0 for that of the corpus.
+        hop_s: From one window of a conversation to the next; 0 for windows that do not overlap.
+        effects: Strengths of the task's twin's planted effects that differ from 1.
+        twin_seed: Seed of all twins, so that runs of several seeds share what is cached.
+        labelled_speakers: Most speakers of the training part; 0 for all (few-shot curve).
+        folds: Speaker-disjoint test parts; 1 for one split, the corpus's own where it has one.
+        reconstructed: Most clips that are reconstructed.
+        pretraining_clips: Of the corpus of pre-training; 0 for all.
+        pretraining_windows: Windows of these clips, as equally many of each as can be.
+        pretraining_epochs: Passes over them.
+        pretraining_batch: Windows in a step.
+        pretraining_rate: Learning rate at the start; halved every five epochs (note 8).
+        faces: ``middle`` takes the middle square of a picture, ``face`` the face in it.
+        image_size: Height and width of a frame, in pixels.
+        audio_frames: Columns of the spectrogram, 10 ms each; they are the length of a window.
+        candidates: Frames that are decoded of a window.
+        patch_size: Side of a patch.
+        width: Features of a token.
+        depth: Layers of each modality's encoder.
+        decoder_width: Features of the decoder.
+        decoder_depth: Layers of it.
+        head_width: Features of an attention head.
+        mask_ratio: Share of the patches that are hidden.
+        norm_pix_loss: Reconstruct patches of zero mean and unit variance (note 4).
+        contrastive_weight: Of the contrastive loss.
+        epochs: Of the task.
+        batch_size: Clips in a step of the task.
+        learning_rate: Of the encoder.
+        head_rate: Of the head.
+        precision: ``32-true`` or ``bf16-mixed``.
+    """
+
+    CODE = (
+        "thesislib.learning.social_mae",
+        "thesislib.corpora.twins.conversations",
+        "thesislib.corpora.twins.emodb",
+        "thesislib.corpora.twins.recordings",
+    )
+    RUN = "thesislib.learning.social_mae"
+    CHAPTER = "07"
+    CORPORA = ("crema-d", "first-impressions", "ndc-me", "emodb")
+    SIZES: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {},
+        "small": {
+            "clips": 240,
+            "dyads": 12,
+            "duration_s": 24.0,
+            "reconstructed": 60,
+            "pretraining_clips": 192,
+            "pretraining_windows": 480,
+            "pretraining_epochs": 20,
+            "image_size": 80,
+            "audio_frames": 208,
+            "candidates": 16,
+            "width": 96,
+            "depth": 4,
+            "decoder_width": 64,
+            "decoder_depth": 2,
+            "epochs": 10,
+            "replicates": 2000,
+        },
+        "paper": {
+            "clips": 0,
+            "dyads": 17,
+            "duration_s": 0.0,
+            "hop_s": 0.0,
+            "reconstructed": 1000,
+            "pretraining_clips": 0,
+            "pretraining_windows": 0,
+            "pretraining_epochs": 25,
+            "pretraining_batch": 36,
+            "pretraining_rate": 1e-4,
+            "faces": "face",
+            "image_size": 224,
+            "audio_frames": 1024,
+            "candidates": 16,
+            "width": 768,
+            "depth": 11,
+            "decoder_width": 512,
+            "decoder_depth": 8,
+            "head_width": 64,
+            "epochs": 20,
+            "batch_size": 8,
+            "learning_rate": 1e-4,
+            "head_rate": 1e-4,
+            "precision": "bf16-mixed",
+            "replicates": 10_000,
+        },
+    }
+
+    corpus: str = "crema-d-twin"
+    model: str = "mae"
+    n_frames: int = 8
+    pretraining: str = "voxceleb2-twin"
+    weights: str = ""
+    scope: str = "full"
+    modes: str = "audio video both"
+    rates: str = "own"
+    clips: int = 36
+    dyads: int = 6
+    duration_s: float = 12.0
+    hop_s: float = 0.305
+    effects: str = ""
+    twin_seed: int = 0
+    labelled_speakers: int = 0
+    folds: int = 1
+    reconstructed: int = 12
+    pretraining_clips: int = 16
+    pretraining_windows: int = 64
+    pretraining_epochs: int = 10
+    pretraining_batch: int = 16
+    pretraining_rate: float = 1e-3
+    faces: str = "middle"
+    image_size: int = 64
+    audio_frames: int = 160
+    candidates: int = 8
+    patch_size: int = 16
+    width: int = 64
+    depth: int = 2
+    decoder_width: int = 64
+    decoder_depth: int = 1
+    head_width: int = 32
+    mask_ratio: float = 0.75
+    norm_pix_loss: bool = False
+    contrastive_weight: float = 0.01
+    epochs: int = 6
+    batch_size: int = 8
+    learning_rate: float = 5e-4
+    head_rate: float = 1e-3
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        learnt = ("voxceleb2", "sound-events", "librispeech")
+        choices = {
+            "model": ("mae", *SOCIAL_MAE_BASELINES),
+            "pretraining": ("none", *(n for name in learnt for n in (name, f"{name}-twin"))),
+            "scope": ("full", "probe"),
+            "rates": ("own", "thesis"),
+            "faces": ("middle", "face"),
+            "precision": ("32-true", "bf16-mixed"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            mend = f"choose {', '.join(repr(choice) for choice in allowed)}"
+            _check(value in allowed, name, value, mend)
+        modes = self.modes.split()
+        known = {"audio", "video", "both"}
+        fits = bool(modes) and set(modes) <= known and len(set(modes)) == len(modes)
+        if fits and self.corpus.startswith("emodb"):
+            fits = modes == ["audio"]
+        _check(fits, "modes", self.modes, "name audio, video and both once each; emodb has audio")
+        for name in ("dyads", "folds", "reconstructed", "pretraining_epochs", "epochs"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
+        for name in ("pretraining_batch", "batch_size"):
+            _check(getattr(self, name) >= 2, name, getattr(self, name), "give 2 or more")
+        whole = ("clips", "duration_s", "hop_s", "twin_seed", "labelled_speakers")
+        for name in (*whole, "pretraining_clips", "pretraining_windows"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
+        for name in ("pretraining_rate", "learning_rate", "head_rate"):
+            _check(getattr(self, name) > 0, name, getattr(self, name), "be positive")
+        _check(
+            1 <= self.n_frames <= self.candidates,
+            "n_frames",
+            self.n_frames,
+            f"give 1 to {self.candidates}, which is what `candidates` says are decoded",
+        )
+        plain = self.model == "mae" or (self.pretraining == "none" and self.scope == "full")
+        _check(plain, "model", self.model, "baselines have pretraining none and scope full")
+
+
+SOCIAL_MAE_BASELINES = (
+    "auxformer", "uavm", "vavl", "resnet", "lstm", "average", "functionals",
+)  # fmt: skip
+"""What Social-MAE is compared with in chapter 7, see `thesislib.baselines`."""
 
 
 def evaluated(item: str) -> tuple[str, float]:
@@ -466,6 +663,7 @@ EXPERIMENTS: tuple[type[Experiment], ...] = (
     DisentanglementConfig,
     LaughConfig,
     MainBranchConfig,
+    SocialMaeConfig,
 )
 Kind = TypeVar("Kind", bound=Experiment)
 

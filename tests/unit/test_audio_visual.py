@@ -23,6 +23,7 @@ from thesislib.signals.audio_visual import (
     sample_frames,
 )
 from thesislib.signals.decoding import DecodingWorker
+from thesislib.signals.face import FaceLandmarks
 
 FPS, RATE = 25, 16000
 
@@ -110,6 +111,23 @@ def test_a_longer_clip_is_read_around_its_middle_or_where_the_generator_says(cli
     }  # fmt: skip
     assert len(starts) == 2
     assert all(0 <= start <= 2.05 for start in starts)
+
+
+def test_faces_are_cropped_at_the_same_times(clip, worker):
+    class Middle:
+        identity = "middle"
+
+        def detect(self, frames):
+            height, width = frames.shape[1:3]
+            points = torch.tensor([[-3, -4], [3, -4], [0, 0], [-2, 4], [2, 4]]) * height / 40
+            landmarks = points + torch.tensor([width / 2, height / 2])
+            return FaceLandmarks(landmarks.expand(len(frames), 5, 2), torch.ones(len(frames)))
+
+    part = replaced(clip, start_s=1.0, duration_s=1.0)
+    frames = read_window(part, worker, candidates=5, size=48, detector=Middle()).frames
+    assert frames.shape == (5, 48, 48, 3)
+    assert frames.dtype == torch.uint8
+    assert numbers(frames) == [27, 32, 37, 42, 47]
 
 
 def test_a_missing_modality_is_a_mode_and_never_a_guess(clip, worker):
@@ -210,6 +228,8 @@ def test_a_modality_that_is_left_out_stays_out():
     frames = batch.pop("frames")
     assert set(front(batch)) == {"audio", "row"}
     assert set(front({"frames": frames})) == {"video"}
+    with pytest.raises(InputError, match="waveform: has 399 samples"):
+        front({**batch, "length": torch.tensor([8000, 399])})
     with pytest.raises(InputError, match="neither waveform nor frames"):
         front({"row": frames})
     with pytest.raises(InputError, match=r"not \(B, K, H, W, 3\) uint8"):

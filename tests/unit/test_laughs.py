@@ -41,7 +41,7 @@ class CentreDetector:
         return FaceLandmarks(landmarks.contiguous(), torch.ones(len(frames)))
 
 
-def clips_of(n=96, pairs=6):
+def clips_of(n=72, pairs=6):
     """Windows of `pairs` dyads with every class in each."""
     clips = []
     for i in range(n):
@@ -79,7 +79,12 @@ def windows_of(clips, config):
 @pytest.fixture
 def tiny(tmp_path):
     return for_profile(
-        LaughConfig, "tiny", out=str(tmp_path / "results"), epochs=10, fusion_epochs=6, replicates=20
+        LaughConfig,
+        "tiny",
+        out=str(tmp_path / "results"),
+        epochs=10,
+        fusion_epochs=6,
+        replicates=20,
     )
 
 
@@ -112,10 +117,10 @@ def test_a_job_leaves_a_record_a_model_and_corpus(tiny, no_corpora):
     assert stored[0].metrics["f1_harmonic"] == again["f1_harmonic"]
     assert stored[0].metrics["calibration_error"] == again["calibration_error"]
     assert load_manifest("ndc-me").sha256 == records[-1].manifest_sha256
-    again = laughs.run(dataclasses.replace(tiny, end_to_end=True, analyses=True), say=no_say)
-    assert [r.metrics["uar"] for r in again if "uar" in r.metrics] == [
-        r.metrics["uar"] for r in records if "uar" in r.metrics
-    ]
+    quick = laughs.run(dataclasses.replace(tiny, zero_shot="none", fusions="mlp"), say=no_say)
+    found = {r.configuration["model"]: r.metrics["uar"] for r in quick}
+    tested = {r.configuration["model"]: r for r in records if r.configuration["tested"] == "ndc-me"}
+    assert found == {name: tested[name].metrics["uar"] for name in ("audio", "video", "mlp")}
 
 
 def no_say(line):

@@ -218,6 +218,19 @@ def test_a_truncated_shard_is_named_and_the_others_are_read(folder, where):
         ShardedClips(folder, on_error="raise")
 
 
+def test_a_shard_cut_anywhere_loses_no_sample_without_a_word(folder, tmp_path):
+    content = (folder / "c-000000.tar").read_bytes()
+    end = end_of_members(folder / "c-000000.tar")
+    path = tmp_path / "cut.tar"
+    for size in [*range(1, len(content), 397), *range(512, len(content), 512)]:
+        path.write_bytes(content[:size])
+        if size >= end + 1024:  # all members and the mark of the end are there
+            assert len(ShardedClips(path)) == 2
+            continue
+        with pytest.raises(InputError, match=r"cut\.tar: (is truncated|holds no sample)"):
+            ShardedClips(path, on_error="raise")
+
+
 def test_empty_and_missing_shards_are_named(folder):
     (folder / "c-000000.tar").write_bytes(b"")
     (folder / "c-000001.tar").unlink()

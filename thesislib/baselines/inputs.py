@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -37,7 +37,8 @@ def check_inputs(audio: Tensor | None, video: Tensor | None) -> int:
         raise InputError("audio", problem, "give log-mel spectrograms")
     if video is not None and (video.ndim != 5 or video.shape[2] != 3 or not video.numel()):
         problem = f"shape {tuple(video.shape)} is not (B, F, 3, H, W)"
-        raise InputError("video", problem, "give RGB frames, in order of time")
+        mend = "give RGB frames, as transpose(1, 2) makes them of those for the masked autoencoder"
+        raise InputError("video", problem, mend)
     if audio is not None and video is not None and len(audio) != len(video):
         problem = f"{len(audio)} and {len(video)} clips"
         raise InputError("audio, video", problem, "give both of each clip")
@@ -70,7 +71,10 @@ def loss_of(
         InputError: The task or the mode is unknown. The loss itself refuses targets outside their
             range.
     """
-    losses = {"classification": classification_loss, "regression": regression_loss}
+    losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "classification": classification_loss,
+        "regression": regression_loss,
+    }
     if task not in losses:
         raise InputError("task", f"{task!r} is unknown", f"use {' or '.join(losses)}")
     score, given = losses[task], modalities(mode)

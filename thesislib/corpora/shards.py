@@ -146,7 +146,7 @@ def _started(out: Path, made_of: dict[str, Any]) -> dict[str, Any]:
     if not path.exists():
         if out.is_dir() and any(out.glob("*.tar")):
             raise InputError(out, "holds tar files of another make", "choose an empty folder")
-        index = {"settings": made_of, "shards": []}
+        index: dict[str, Any] = {"settings": made_of, "shards": []}
         _write_index(out, index)  # before the first shard, which a kill may leave without a line
         return index
     index = _read_index(path)

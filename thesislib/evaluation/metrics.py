@@ -11,6 +11,7 @@ from thesislib.evaluation.factors import factor_metrics
 from thesislib.evaluation.intensity import expression_metrics
 from thesislib.evaluation.maps import drop_metrics, map_metrics
 from thesislib.evaluation.reconstruction import reconstruction_metrics
+from thesislib.evaluation.regression import regression_metrics
 from thesislib.evaluation.significance import Estimate
 
 
@@ -42,6 +43,7 @@ MEASURES = {
     "classification": _classification,
     "embedding": _embedding,
     "reconstruction": reconstruction_metrics,
+    "regression": regression_metrics,
 }
 
 

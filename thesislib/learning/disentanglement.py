@@ -185,6 +185,7 @@ def build_branches(config: DisentanglementConfig, encoder: Encoder) -> DualBranc
         auxiliary_layers=config.auxiliary_layers,
         inputs=config.inputs,  # type: ignore[arg-type]  # checked by both configurations
         mask_main=config.mask_main,
+        blank_hidden=config.blank_hidden,
     )
     return DualBranch(encoder, choices, torch.Generator().manual_seed(config.seed))
 
@@ -381,6 +382,8 @@ def variant(config: DisentanglementConfig) -> str:
         words.append(f"decode-{config.inputs}")
     if config.mask_main:
         words.append("mask-both")
+    if config.blank_hidden:
+        words.append("blank")
     if config.auxiliary_layers:
         words.append(f"layers-{config.auxiliary_layers}")
     if config.information != "histogram":

@@ -22,6 +22,7 @@ from thesislib.corpora.splits import Split, random_split, speaker_split
 from thesislib.corpora.twins.voice import parse_effects
 from thesislib.learning.laugh_analyses import band_drops, embedding_frame, occlusion_drops
 from thesislib.learning.laugh_data import (
+    WINDOW_S,
     Windows,
     balanced_split,
     check_parts,
@@ -209,6 +210,35 @@ def analyse(trained: Trained, windows: Windows, *, seed: int) -> dict[str, pd.Da
     frames["occlusion"] = occlusion_drops(trained.model.video, windows, rows)
     frames["bands"] = band_drops(trained.model.audio, windows, rows)
     return frames
+
+
+def scores_of_recordings(
+    predictions: pd.DataFrame, data: Data
+) -> dict[str, tuple[pd.DataFrame, list[tuple[float, float, str]]]]:
+    """Scores over time and the annotation of every recording that predictions are of, by name.
+
+    Args:
+        predictions: Of windows of the corpus.
+        data: The corpus.
+
+    Returns:
+        For each recording its windows in order with ``time_s``, the middle of each, and the
+        smiles and laughs that are annotated: start and end in seconds, and class.
+    """
+    found = {}
+    name = predictions["clip_id"].str.rpartition("@")
+    for recording in dyadic.load_recordings(data.corpus.root, data.corpus.name):
+        own = predictions[name[0] == recording.name]
+        if own.empty:
+            continue
+        middle_s = name.loc[own.index, 2].astype(float) / 1000 + WINDOW_S / 2
+        segments = [
+            (segment.start_s, segment.end_s, tier)
+            for tier in ("Smiles", "Laughs")
+            for segment in recording.annotation.tiers.get(tier, ())
+        ]
+        found[recording.name] = own.assign(time_s=middle_s).sort_values("time_s"), segments
+    return found
 
 
 def pretext_weights(

@@ -6,9 +6,10 @@ gets the outputs of both, side by side, and draws the patches that were hidden.
 
 A Whisper token spans 20 ms and all mel bands, so the patches that stand for tokens are blocks in
 time cut into as many bands as there are tokens in a block: 10 frames x 16 bins at 80 mel bins
-(note 24). Such a token would show hidden bands of its own frames, and neighbouring tokens hidden
-frames. Hidden patches are therefore blanked in what the auxiliary branch's tokens are made of; AST
-patches do not overlap and need no such care.
+(note 24). A visible token so shows hidden bands of its own frames, and a little of the frames
+beside them: what is masked is a token, and a patch is what has to be drawn for it.
+`DualBranchConfig.blank_hidden` is the control that blanks hidden patches before they become
+tokens. AST patches do not overlap and show nothing that is hidden.
 
 Source: section 8.2; notes 24 to 28.
 """
@@ -175,6 +176,8 @@ class DualBranchConfig:
         inputs: What the decoder gets: ``both`` branches, ``main`` or ``auxiliary`` alone, or
             ``shuffled``: both, but the auxiliary output of another clip of the batch.
         mask_main: Hide the same tokens from the main branch, too.
+        blank_hidden: Also blank hidden patches in the spectrogram that visible tokens of a Whisper
+            encoder are made of. Evaluation, without masks, then differs more from training.
     """
 
     mask_ratio: float = 0.75
@@ -185,6 +188,7 @@ class DualBranchConfig:
     auxiliary_layers: int = 0
     inputs: Inputs = "both"
     mask_main: bool = False
+    blank_hidden: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -330,7 +334,8 @@ class DualBranch(nn.Module):
         grid = self.grid
         target = grid.cut(spectrogram)
         with torch.no_grad():
-            seen = blank(spectrogram, masking.hidden, grid)
+            blanks = self.config.blank_hidden
+            seen = blank(spectrogram, masking.hidden, grid) if blanks else spectrogram
             tokens = take(embed(self.main, seen, grid), masking.visible)
         encoded = self.auxiliary(tokens)
         auxiliary = fill(encoded, self.mask_token, masking)

@@ -21,7 +21,13 @@ from torch.nn import functional
 from thesislib.corpora.clip import Clip
 from thesislib.errors import InputError
 from thesislib.signals import audio
-from thesislib.signals.audio import SAMPLE_RATE, LogMelPreset, frame_count, kaldi_log_mel
+from thesislib.signals.audio import (
+    FRAME_LENGTH,
+    SAMPLE_RATE,
+    LogMelPreset,
+    frame_count,
+    kaldi_log_mel,
+)
 from thesislib.signals.decoding import DecodingWorker
 from thesislib.signals.face import LandmarkDetector, read_region
 from thesislib.signals.media import read_waveform
@@ -305,16 +311,19 @@ class FrontEnd:
             image_size)`, float32, standardised; and what was handed on.
 
         Raises:
-            InputError: There is neither sound nor frames, or there are too few frames.
+            InputError: There is neither sound nor frames, or too little of either.
         """
         inputs = {n: t for n, t in windows.items() if n not in ("waveform", "length", "frames")}
         if "waveform" not in windows and "frames" not in windows:
             raise InputError("windows", "hold neither waveform nor frames", "give one of them")
         if "waveform" in windows:
             log_mel = replace(self.preset.log_mel, target_frames=self.audio_frames)
-            inputs["audio"] = kaldi_log_mel(
-                windows["waveform"], preset=log_mel, lengths=windows.get("length")
-            )
+            waveforms, lengths = windows["waveform"], windows.get("length")
+            shortest = waveforms.shape[1] if lengths is None else int(lengths.min())
+            if shortest < FRAME_LENGTH:
+                problem = f"has {shortest} samples, fewer than the {FRAME_LENGTH} of one column"
+                raise InputError("waveform", problem, "leave such clips out")
+            inputs["audio"] = kaldi_log_mel(waveforms, preset=log_mel, lengths=lengths)
         if "frames" in windows:
             inputs["video"] = self._video(windows["frames"], generator)
         return inputs

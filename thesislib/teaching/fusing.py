@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from thesislib.errors import InputError
-from thesislib.models.fusion import Branch, fit_audio_weight, make_fusion, weighted_average
-from thesislib.teaching.networks import seeded
+from thesislib.models.fusion import Branch, Gating, make_fusion, weighted_average
+from thesislib.teaching.networks import mlp, seeded
 
 Task = Literal["agreement", "conflict"]
 CUES = 3  # what either modality can show
@@ -42,16 +42,14 @@ class Encounters(NamedTuple):
 
 
 def draw_world(seed: int) -> World:
-    """Prototypes of the cues, drawn from a normal distribution; their length is 1.5."""
+    """Prototypes of the cues, in random directions and of length 1."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(2, CUES, FEATURES, generator=generator)
-    sound, look = 1.5 * F.normalize(drawn, dim=2)
+    sound, look = F.normalize(drawn, dim=2)
     return World(sound, look)
 
 
-def encounters(
-    world: World, n: int, *, task: Task, noise: float | None, seed: int
-) -> Encounters:
+def encounters(world: World, n: int, *, task: Task, noise: float | None, seed: int) -> Encounters:
     """Draw clips whose sound and look each carry a cue, in noise of unit variance.
 
     In ``agreement`` both carry the class, one of three. In ``conflict`` each is warm or cold, and
@@ -99,20 +97,29 @@ def pooled(features: Tensor) -> Tensor:
 Model = Callable[[Tensor, Tensor], Tensor]
 """From sound and look to logits `(N, 3)`."""
 
-METHODS = ("sound alone", "look alone", "early", "late", "mid: gating", "mid: bottleneck")
+METHODS = (
+    "sound alone",
+    "look alone",
+    "early",
+    "late: average",
+    "late: trained",
+    "mid: gating",
+    "mid: attention",
+)
 """What `fit` knows."""
 
 
-def fit(method: str, train: Encounters, *, epochs: int = 12, seed: int) -> Model:
+def fit(method: str, train: Encounters, *, epochs: int = 6, seed: int) -> Model:
     """Train one way of fusing on clips of mixed noise.
 
-    All have the same width, data and number of steps. *Late* trains two networks apart and
-    averages their probabilities with the weight that fits the training clips best.
+    All have the same width and see the same clips equally often. *Late* trains two networks apart
+    and combines their probabilities: ``average`` with equal weights, ``trained`` by a small
+    network, for which a quarter of the clips is kept.
 
     Args:
         method: One of `METHODS`.
         train: Clips, in which the noise varies.
-        epochs: Passes over them, in batches of 50.
+        epochs: Passes over them, in batches of 100.
         seed: Of the initial weights and the order of the clips.
 
     Raises:
@@ -120,19 +127,10 @@ def fit(method: str, train: Encounters, *, epochs: int = 12, seed: int) -> Model
     """
     if method not in METHODS:
         raise InputError("method", f"cannot be {method!r}", f"choose one of {', '.join(METHODS)}")
-    if method == "late":
-        ear = fit("sound alone", train, epochs=epochs, seed=seed)
-        eye = fit("look alone", train, epochs=epochs, seed=seed)
-        heard, seen = ear(train.sound, train.look), eye(train.sound, train.look)
-        weight = fit_audio_weight(heard, seen, train.label)
-
-        def late(sound: Tensor, look: Tensor) -> Tensor:
-            branches = (Branch(x, logits=m(sound, look)) for x, m in ((sound, ear), (look, eye)))
-            return weighted_average(*branches, audio_weight=weight)
-
-        return late
-    name = {"early": "early", "mid: gating": "gating", "mid: bottleneck": "bottleneck"}
-    size = FEATURES if method in ("early", "mid: bottleneck") else 2 * FEATURES
+    if method.startswith("late"):
+        return _fit_late(method, train, epochs, seed)
+    name = {"early": "early", "mid: gating": "gating", "mid: attention": "cross-attention"}
+    size = FEATURES if method in ("early", "mid: attention") else 2 * FEATURES
     kind = name.get(method, "mlp")
     network = seeded(
         lambda: _module(make_fusion(kind, size, size, 3, width=WIDTH, dropout=0.0)), seed
@@ -150,19 +148,57 @@ def fit(method: str, train: Encounters, *, epochs: int = 12, seed: int) -> Model
     return torch.no_grad()(forward)
 
 
+def train_gate(train: Encounters, *, epochs: int = 6, seed: int) -> Gating:
+    """The network of ``mid: gating``, to look at its gate; it takes `pooled` features."""
+    size = 2 * FEATURES
+    gate = seeded(lambda: Gating(size, size, 3, WIDTH, 0.0), seed)
+
+    def forward(sound: Tensor, look: Tensor) -> Tensor:
+        logits: Tensor = gate(Branch(pooled(sound)), Branch(pooled(look)))
+        return logits
+
+    _train(gate, forward, train, epochs, seed)
+    return gate
+
+
+def _fit_late(method: str, train: Encounters, epochs: int, seed: int) -> Model:
+    kept = len(train.label) // 4 if method == "late: trained" else 0
+    rest = Encounters(*(column[kept:] for column in train))
+    ear = fit("sound alone", rest, epochs=epochs, seed=seed)
+    eye = fit("look alone", rest, epochs=epochs, seed=seed)
+    if not kept:
+
+        def average(sound: Tensor, look: Tensor) -> Tensor:
+            heard = Branch(sound, logits=ear(sound, look))
+            return weighted_average(heard, Branch(look, logits=eye(sound, look)))
+
+        return average
+
+    network = mlp([6, WIDTH, 3], seed=seed)
+
+    def trained(sound: Tensor, look: Tensor) -> Tensor:
+        decisions = [branch(sound, look).softmax(1) for branch in (ear, eye)]
+        logits: Tensor = network(torch.cat(decisions, 1))
+        return logits
+
+    chosen = Encounters(*(column[:kept] for column in train))
+    _train(network, trained, chosen, 4 * epochs, seed)
+    return torch.no_grad()(trained)
+
+
 def _module(fusion: object) -> nn.Module:
     assert isinstance(fusion, nn.Module)
     return fusion
 
 
 def _train(network: nn.Module, forward: Model, train: Encounters, epochs: int, seed: int) -> None:
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=0.01)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        for rows in torch.randperm(len(train.label), generator=generator).split(50):
+        for rows in torch.randperm(len(train.label), generator=generator).split(100):
             loss = F.cross_entropy(forward(train.sound[rows], train.look[rows]), train.label[rows])
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
     network.eval()
 

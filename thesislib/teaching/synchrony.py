@@ -86,9 +86,7 @@ def correlation_over_shifts(first: Tensor, second: Tensor, shifts: Sequence[int]
     return torch.stack([(kept * _standardised(part)).mean(1) for part in moved], 1)
 
 
-def find_the_voice(
-    lips: Tensor, voices: Tensor, *, delay: int, window: int, reach: int
-) -> Tensor:
+def find_the_voice(lips: Tensor, voices: Tensor, *, delay: int, window: int, reach: int) -> Tensor:
     """Whether the voice that goes best with a pair of lips is that person's own.
 
     Each window of a person's lips is compared with everybody's voice at that time, delayed.

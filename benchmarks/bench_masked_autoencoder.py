@@ -1,0 +1,180 @@
+"""Social-MAE at full size against a plain implementation of the same architecture.
+
+``python benchmarks/bench_masked_autoencoder.py`` prints, for one thread, the time of a pre-training
+step and of inference, their ratios, the share of the machine's measured matrix-multiplication peak,
+and the memory of a step. Each variant runs in a process of its own, which gives it a peak of memory
+of its own. Times are of the processor, not of the clock, so that other work on the machine disturbs
+them less; ratios of a busy machine are still rough.
+
+The plain variant follows the structure of the authors' public code: softmax attention written out,
+all patches embedded before three quarters of them are dropped, float32, one optimiser kernel a
+parameter and operation. Its patches are embedded by a matrix product, where the authors have a
+convolution, which is to its advantage. It computes the same loss, which is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+
+import torch
+
+from thesislib.learning.scale import step_flops
+from thesislib.models import masked_autoencoder, transformer
+from thesislib.models.masked_autoencoder import (
+    SOCIAL_MAE,
+    FineTunedModel,
+    MaskedAutoencoder,
+    MaskedAutoencoderConfig,
+)
+from thesislib.models.transformer import take
+
+VARIANTS = {
+    "plain": "plain, float32",
+    "float32": "thesislib, float32",
+    "bfloat16": "thesislib, bfloat16",
+}
+SMALL = MaskedAutoencoderConfig(
+    image_size=64, n_mels=64, audio_frames=256, width=96, n_heads=4, modality_depth=2,
+    decoder_width=64, decoder_depth=2, decoder_heads=4,
+)  # fmt: skip
+
+
+def plain_attention(query, key, value):
+    scores = (query @ key.transpose(-2, -1)) * query.shape[-1] ** -0.5
+    return scores.softmax(dim=-1) @ value
+
+
+def plain_encoder(self, patches, visible=None):
+    tokens = self.embed(patches) + self.positions + self.modality
+    if visible is not None:
+        tokens = take(tokens, visible)
+    for block in self.blocks:
+        tokens = block(tokens)
+    return tokens
+
+
+def timed(function, repeats):
+    """Processor seconds of each call but the first, which warms up."""
+    function()
+    seconds = []
+    for _ in range(repeats):
+        start = time.process_time()
+        function()
+        seconds.append(time.process_time() - start)
+    return seconds
+
+
+def matmul_peak(dtype, size=2048):
+    """Best observed operations a second of a large square matrix product."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(size, size, generator=generator).to(dtype) for _ in range(2))
+    return 2 * size**3 / min(timed(lambda: a @ b, 4))
+
+
+def peak_memory():
+    """Largest resident size so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def one_variant(variant, config, batch, repeats):
+    plain = variant == "plain"
+    if plain:
+        transformer.attention = plain_attention
+        masked_autoencoder.ModalityEncoder.forward = plain_encoder
+    dtype = torch.bfloat16 if variant == "bfloat16" else torch.float32
+    peak = matmul_peak(dtype)
+    low = variant == "bfloat16"
+
+    def precision():
+        return torch.autocast("cpu", torch.bfloat16) if low else nullcontext()
+
+    generator = torch.Generator().manual_seed(0)
+    audio = torch.randn(batch, config.audio_frames, config.n_mels, generator=generator)
+    side = config.image_size
+    video = torch.randn(batch, 3, config.n_frames, side, side, generator=generator)
+    noise = tuple(
+        torch.rand(batch, n, generator=generator)
+        for n in (config.n_audio_tokens, config.n_video_tokens)
+    )
+
+    def inference_times():
+        tuned = FineTunedModel(config, 6, generator=torch.Generator().manual_seed(1)).eval()
+        with torch.no_grad() if plain else torch.inference_mode(), precision():
+            return timed(lambda: tuned(audio, video), repeats)
+
+    inference = inference_times()
+    model = MaskedAutoencoder(config, torch.Generator().manual_seed(2))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    kernels = {"foreach": False} if plain else {"fused": True}
+    optimiser = torch.optim.Adam(trained, 1e-4, (0.95, 0.999), weight_decay=5e-7, **kernels)
+    losses = []
+
+    def step():
+        optimiser.zero_grad()
+        with precision():
+            loss = model(audio, video, noise=noise).loss
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+
+    steps = timed(step, repeats)
+    return {
+        "step": statistics.median(steps), "inference": statistics.median(inference),
+        "peak": peak, "loss": losses[0], "memory": peak_memory(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--small", action="store_true", help="a small model, to try this out")
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=VARIANTS)
+    parser.add_argument("--one", choices=VARIANTS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    config = SMALL if given.small else SOCIAL_MAE
+    if given.one:
+        torch.set_num_threads(given.threads)
+        print(json.dumps(one_variant(given.one, config, given.batch, given.repeats)))
+        return
+    flags = [f"--batch={given.batch}", f"--repeats={given.repeats}", f"--threads={given.threads}"]
+    flags += ["--small"] * given.small
+    print(f"batch {given.batch}, {given.threads} thread(s), {given.repeats} repeats")
+    found = {}
+    for variant in given.variants:
+        command = [sys.executable, __file__, *flags, "--one", variant]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[variant] = result = json.loads(done.stdout)
+        share = step_flops(config, given.batch) / result["step"] / result["peak"]
+        print(
+            f"{VARIANTS[variant]:<20} step {result['step']:.2f} s, {share:.0%} of the"
+            f" {result['peak'] / 1e9:.0f} GFLOP/s of a large matrix product; inference"
+            f" {result['inference']:.2f} s; peak memory {result['memory'] / 2**30:.2f} GiB",
+            flush=True,
+        )
+    if "plain" in found:
+        for variant in found.keys() - {"plain"}:
+            tolerance = 1e-4 if variant == "float32" else 2e-2
+            same = math.isclose(found[variant]["loss"], found["plain"]["loss"], rel_tol=tolerance)
+            assert same, "the variants compute different losses"
+        for variant, result in found.items():
+            ratios = [found["plain"][what] / result[what] for what in ("step", "inference")]
+            print(
+                "{:<20} step {:.2f} times, inference {:.2f} times".format(
+                    VARIANTS[variant], *ratios
+                )
+            )
+
+
+if __name__ == "__main__":
+    main()

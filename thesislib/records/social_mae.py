@@ -1,0 +1,332 @@
+"""Tables of chapter 7, from its records: beside the thesis, by pre-training, and its claims.
+
+A record's configuration says which model, how many frames, which pre-training and which mode it is
+of; the strengths of planted effects and the number of labelled speakers stand among its
+parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from thesislib.evaluation.claims_laughs import Contrast, contrasts_table
+from thesislib.evaluation.claims_social_mae import claim_f, claim_f_regions, claim_g, claim_h
+from thesislib.records.laughs import spread
+from thesislib.records.record import RunRecord
+from thesislib.records.reported import reported_table
+
+TASK, ZERO_SHOT = "social-mae", "reconstruction"
+CORPORA = {"crema-d": "CREMA-D", "first-impressions": "FI", "ndc-me": "NDC-ME"}
+MODES = {"audio": "Audio", "video": "Visual", "both": "AV"}
+MODELS = {"1": "CAV-MAE", "8": "Social-MAE"}
+"""Number of frames to the name in the thesis's tables."""
+NAMES = {
+    "auxformer": "AuxFormer", "uavm": "UAVM", "vavl": "VAVL",
+    "resnet": "DCC", "lstm": "evolgen", "average": "NJU-LAMDA",
+}  # fmt: skip
+"""Baseline to its row in the thesis's tables."""
+IN_DOMAIN, OUT_OF_DOMAIN = "voxceleb2-twin", "sound-events-twin"
+TRAITS = {
+    "openness": "Ope.", "conscientiousness": "Con.", "extraversion": "Ext.",
+    "agreeableness": "Agr.", "neuroticism": "Neu.",
+}  # fmt: skip
+FACE = ("skin",)
+"""What the moving regions are compared with: the still part of the face."""
+
+
+def strength(record: RunRecord) -> float | None:
+    """Common strength of the effects of emotion or laughs in a record's twin: 0 in a null twin.
+
+    Effects that are named without being any of these, such as ``turn_end``, do not count. None
+    where they were scaled apart.
+    """
+    given = dict(part.split("=") for part in str(record.config["effects"]).split())
+    kinds = ("emotion_", "laugh_", "smile_", "personality_")
+    scales = {float(value) for name, value in given.items() if name.startswith(kinds)}
+    return 1.0 if not scales else scales.pop() if len(scales) == 1 else None
+
+
+def chosen(
+    records: Iterable[RunRecord], experiment: str = TASK, *, at: float = 1.0, **wanted: str
+) -> list[RunRecord]:
+    """Records of one experiment at one strength, with all speakers labelled.
+
+    Args:
+        records: Of chapter 7.
+        experiment: `TASK` or `ZERO_SHOT`.
+        at: Strength of the planted effects.
+        **wanted: Fields of the record, or keys of its configuration.
+    """
+    return [
+        record
+        for record in records
+        if record.experiment == experiment
+        and strength(record) == at
+        and not record.config["labelled_speakers"]
+        and all(
+            getattr(record, name, record.configuration.get(name)) == value
+            for name, value in wanted.items()
+        )
+    ]
+
+
+def reconstruction_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Table 7.1 beside the twins: the errors of either model and of copying, in-domain."""
+    printed = reported_table("7.1")
+    rows: dict[str, dict[str, str]] = {}
+    for frames, row in MODELS.items():
+        rows[f"{row}, reported"] = {
+            str(column): f"{value:.3f}" for column, value in printed.loc[row].items()
+        }
+        for method, label in (("mae", "twin"), ("copy", "copying, twin")):
+            runs = chosen(records, ZERO_SHOT, frames=frames, model=method, pretraining=IN_DOMAIN)
+            rows[f"{row}, {label}"] = {
+                f"{name} {letter}.": _three(
+                    r.metrics[f"mse_{modality}_all"].value
+                    for r in runs
+                    if r.corpus == corpus and f"mse_{modality}_all" in r.metrics
+                )
+                for corpus, name in CORPORA.items()
+                for letter, modality in (("A", "audio"), ("V", "video"))
+            }
+    return pd.DataFrame(rows).T[list(printed.columns)].rename_axis("mean squared error")
+
+
+def emotion_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Table 7.2 beside the twin: micro and macro F1, mean over seeds with the extremes."""
+    printed = reported_table("7.2")
+    cells = {}
+    for row in printed.index:
+        for mode, label in MODES.items():
+            runs = [r for r in chosen(records, corpus="crema-d", mode=mode) if _row(r) == row]
+            for short, metric in (("Mi", "micro_f1"), ("Ma", "macro_f1")):
+                column = f"{label} {short}"
+                cells[row, f"{column}, reported"] = f"{float(printed.loc[row, column]):.3f}"
+                cells[row, f"{column}, twin"] = spread(r.metrics[metric] for r in runs)
+    return pd.Series(cells).unstack(sort=False).rename_axis("F1 on CREMA-D")
+
+
+def personality_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Table 7.3 beside the twin: 1 - MAE of both modalities, with the mean of the training part."""
+    printed = reported_table("7.3")
+    runs = chosen(records, corpus="first-impressions", mode="both")
+    constant = chosen(records, corpus="first-impressions", model="constant")
+    cells = {}
+    for row in [*printed.index, "mean of the training part"]:
+        own = constant if row not in printed.index else [r for r in runs if _row(r) == row]
+        for trait, column in [*TRAITS.items(), ("", "Avg.")]:
+            if row in printed.index:
+                cells[row, f"{column} reported"] = f"{float(printed.loc[row, column]):.3f}"
+            name = f"accuracy_{trait}" if trait else "accuracy"
+            cells[row, f"{column} twin"] = _three(r.metrics[name].value for r in own)
+        correlations = [r.metrics["pearson"] for r in own]
+        cells[row, "r, twin"] = spread(c for c in correlations if not math.isnan(c.value))
+        cells[row, "CCC, twin"] = spread(r.metrics["ccc"] for r in own)
+    return pd.Series(cells).unstack(sort=False, fill_value="–").rename_axis("1 - MAE")
+
+
+def laughs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Table 7.4 beside the twin: F1 by mode; LSN-TCN's from the records of chapter 6."""
+    printed = reported_table("7.4")
+    columns = {"audio": "Audio", "video": "Visual", "both": "Audiovisual"}
+    branch = {"audio": "audio", "video": "video", "both": "mlp"}
+    cells = {}
+    for row in printed.index:
+        for mode, column in columns.items():
+            if row == "LSN-TCN":
+                runs = [
+                    r
+                    for r in records
+                    if r.experiment == "laughs"
+                    and r.profile == "small"
+                    and r.configuration["model"] == branch[mode]
+                    and r.configuration["start"] == "pretrained"
+                    and r.configuration["scope"] == "chapter"
+                    and r.configuration["split"] == "speaker"
+                    and r.configuration["tested"] == "ndc-me"
+                    and "=0" not in str(r.config["effects"])
+                ]
+            else:
+                runs = [r for r in chosen(records, corpus="ndc-me", mode=mode) if _row(r) == row]
+            cells[row, f"{column}, reported"] = f"{float(printed.loc[row, column]):.3f}"
+            cells[row, f"{column}, twin"] = spread(r.metrics["f1_harmonic"] for r in runs)
+    return pd.Series(cells).unstack(sort=False).rename_axis("F1 on NDC-ME")
+
+
+def pretraining_table(records: Sequence[RunRecord], corpus: str) -> pd.DataFrame:
+    """Macro F1, or mean accuracy, by pre-training and frames in rows and by mode across."""
+    cells = {}
+    for frames, row in MODELS.items():
+        for pretraining in ("none", OUT_OF_DOMAIN, IN_DOMAIN, "librispeech-twin"):
+            for mode in (*MODES, "missing_audio", "missing_video"):
+                runs = chosen(
+                    records, corpus=corpus, model="mae", mode=mode, frames=frames,
+                    pretraining=pretraining,
+                )  # fmt: skip
+                if runs:
+                    name = "accuracy" if runs[0].kind == "regression" else "macro_f1"
+                    cells[f"{row}, {pretraining}", mode] = spread(r.metrics[name] for r in runs)
+    if not cells:
+        return pd.DataFrame()
+    return pd.Series(cells).unstack(sort=False, fill_value="–").rename_axis("pre-training")
+
+
+def few_shot_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Macro F1 on both modalities by number of labelled speakers in rows and pre-training."""
+    cells: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for r in records:
+        if (
+            r.experiment == TASK
+            and r.corpus == "crema-d"
+            and r.configuration["mode"] == "both"
+            and r.configuration["model"] == "mae"
+            and strength(r) == 1
+            and r.config["labelled_speakers"]
+        ):
+            place = (int(r.config["labelled_speakers"]), r.configuration["pretraining"])
+            cells[place].append(r.metrics["macro_f1"].value)
+    shown = {
+        key: f"{sum(v) / len(v):.2f} ({min(v):.2f} to {max(v):.2f})"
+        for key, v in sorted(cells.items())
+    }
+    if not shown:
+        return pd.DataFrame()
+    return pd.Series(shown).unstack(fill_value="–").rename_axis("labelled speakers")
+
+
+def contrasts(
+    records: Sequence[RunRecord], results: Path, *, at: float = 1.0, replicates: int, seed: int = 0
+) -> list[Contrast]:
+    """Every part of claims F to H at one strength; those that lack records are left out."""
+    options = {"replicates": replicates, "seed": seed}
+    found: list[Contrast] = []
+    for corpus, name in CORPORA.items():
+        drawn = {
+            (frames, method): chosen(
+                records, ZERO_SHOT, at=at, corpus=corpus, frames=frames, model=method,
+                pretraining=IN_DOMAIN,
+            )
+            for frames in MODELS
+            for method in ("mae", "copy")
+        }  # fmt: skip
+        several = drawn["8", "mae"]
+        pairs = {
+            f"{name}: pictures, eight frames less one": drawn["1", "mae"],
+            f"{name}: pictures, eight frames less copying": drawn["8", "copy"],
+        }
+        for part, other in pairs.items():
+            first, second = _paired(several, other, results)
+            if first:
+                found.append(claim_f(part, first, second, **options))
+        frames = [r.load_predictions(results) for r in several]
+        for region in ("eyes", "mouth") if frames and _has_regions(frames[0]) else ():
+            part = f"{name}: error of {region} over still skin"
+            found.append(claim_f_regions(part, frames, region, FACE, **options))
+        found += _task_contrasts(records, results, corpus, name, at, options)
+    return found
+
+
+def _task_contrasts(
+    records: Sequence[RunRecord],
+    results: Path,
+    corpus: str,
+    name: str,
+    at: float,
+    options: dict[str, int],
+) -> list[Contrast]:
+    found = []
+    for mode, label in MODES.items():
+        runs = {
+            (frames, pretraining): chosen(
+                records, at=at, corpus=corpus, model="mae", mode=mode, frames=frames,
+                pretraining=pretraining,
+            )
+            for frames in MODELS
+            for pretraining in ("none", OUT_OF_DOMAIN, IN_DOMAIN)
+        }  # fmt: skip
+        social = runs["8", IN_DOMAIN]
+        pairs = {
+            "eight frames less one": runs["1", IN_DOMAIN],
+            "in-domain less no pre-training": runs["8", "none"],
+            "in-domain less out-of-domain": runs["8", OUT_OF_DOMAIN],
+        }
+        for part, other in pairs.items():
+            first, second = _paired(social, other, results)
+            if first:
+                found.append(claim_g(f"{name}, {label}: {part}", first, second, **options))
+        if social and social[0].kind == "classification":
+            frames = [r.load_predictions(results) for r in social]
+            found.append(claim_h(f"{name}, {label}: micro and macro F1", frames, **options))
+    return found
+
+
+def claims_table(
+    records: Sequence[RunRecord], results: Path, *, at: float = 1.0, replicates: int = 2000
+) -> pd.DataFrame:
+    """Claims F to H at one strength: difference, interval, Holm's p-value, verdict."""
+    table = contrasts_table(contrasts(records, results, at=at, replicates=replicates))
+    if table.empty:
+        return table
+    shown = pd.DataFrame(
+        {
+            "claim": table["claim"],
+            "difference": [
+                f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+                for row in table.itertuples()
+            ],
+            "p (Holm)": [f"{p:.3f}" for p in table["p_holm"]],
+            "speakers": table["speakers"],
+            "verdict": table["verdict"],
+        }
+    )
+    return shown.set_index(table["part"])
+
+
+def claims_by_strength(
+    records: Sequence[RunRecord], results: Path, *, replicates: int = 2000
+) -> pd.DataFrame:
+    """Claim G in columns by strength of the planted effects: a null twin must not show it."""
+    columns = {}
+    for at in sorted({s for r in records if r.chapter == "07" and (s := strength(r)) is not None}):
+        table = contrasts_table(contrasts(records, results, at=at, replicates=replicates))
+        if table.empty:
+            continue
+        table = table[table["claim"] == "G"]
+        cells = [f"{row.difference:+.2f} {row.verdict}" for row in table.itertuples()]
+        columns[f"strength {at:g}"] = pd.Series(cells, index=table["part"], dtype=object)
+    return pd.DataFrame(columns).fillna("–")
+
+
+def _row(record: RunRecord) -> str:
+    """The row of the thesis's tables that a record belongs to; none without in-domain weights."""
+    if record.configuration["model"] == "mae":
+        own = record.configuration["pretraining"] in (IN_DOMAIN, "voxceleb2")
+        return MODELS.get(record.configuration["frames"], "") if own else ""
+    return NAMES.get(record.configuration["model"], "")
+
+
+def _paired(
+    first: Sequence[RunRecord], second: Sequence[RunRecord], results: Path
+) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
+    """Predictions of both in order of seed, of the seeds that both have."""
+    a, b = ({r.seed: r for r in runs} for runs in (first, second))
+    shared = sorted(a.keys() & b.keys())
+    return (
+        [a[n].load_predictions(results) for n in shared],
+        [b[n].load_predictions(results) for n in shared],
+    )
+
+
+def _has_regions(frame: pd.DataFrame) -> bool:
+    return bool((frame["region"] == "mouth").any())
+
+
+def _three(values: Iterable[float]) -> str:
+    """Mean over seeds to three decimals; a dash where there is none."""
+    found = list(values)
+    return f"{sum(found) / len(found):.3f}" if found else "–"
