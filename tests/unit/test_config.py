@@ -55,7 +55,10 @@ def test_a_notebooks_parameters_are_the_fields():
     from thesislib.config import from_notebook
     from thesislib.notebooks import find_notebook
 
+    runs_itself = {kind.CHAPTER for kind in EXPERIMENTS if not kind.RUN}
     for kind in EXPERIMENTS:
+        if kind.RUN and kind.CHAPTER in runs_itself:
+            continue  # a chapter's second experiment: its notebook has the first one's parameters
         cells = nbformat.read(find_notebook(kind.CHAPTER), as_version=4).cells
         (source,) = (c.source for c in cells if "parameters" in c.metadata.get("tags", []))
         namespace = {}

@@ -96,8 +96,8 @@ def choices(pairs: Mapping[str, NDArray], *, duration_s: float) -> Figure:
     return figure
 
 
-def motion(panels: Mapping[str, tuple[NDArray, NDArray]], *, every: int = 6) -> Figure:
-    """Arrows of motion over grey pictures; they are drawn four times as long as the motion.
+def motion(panels: Mapping[str, tuple[NDArray, NDArray]], *, every: int = 10) -> Figure:
+    """Arrows of motion over grey pictures; they are drawn twice as long as the motion.
 
     Args:
         panels: Title to a picture `(H, W)` in [0, 1] and to shifts `(H, W, 2)` in pixels, NaN
@@ -117,7 +117,7 @@ def motion(panels: Mapping[str, tuple[NDArray, NDArray]], *, every: int = 6) -> 
             shown = np.isfinite(arrows).all(-1) & (np.hypot(*np.moveaxis(arrows, -1, 0)) > 0.1)
             axes.quiver(
                 columns[shown], rows[shown], *arrows[shown].T, color=ORANGE,
-                angles="xy", scale_units="xy", scale=0.25, width=0.009,
+                angles="xy", scale_units="xy", scale=0.5, width=0.009,
             )  # fmt: skip
             axes.set_title(title, fontsize=10)
             axes.axis("off")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,7 @@ from thesislib.corpora.twins.face import FaceIdentity, sample_identity
 from thesislib.corpora.twins.face_motion import ACTION_UNITS, emotion, face_motion
 from thesislib.corpora.twins.face_render import render
 from thesislib.errors import InputError
+from thesislib.evaluation.significance import bootstrap_counts, percentile_interval
 from thesislib.teaching.signals import hog
 
 UNIT_NAMES: Mapping[int, str] = {
@@ -134,6 +136,32 @@ def part(whole: Gallery, persons: Sequence[int]) -> Gallery:
 def observer(known: Gallery) -> LogisticRegression:
     """Somebody who has learnt what faces mean from the people around, and from nobody else."""
     return LogisticRegression(max_iter=300).fit(known.features, known.shown)
+
+
+def rates(
+    frame: pd.DataFrame, value: str, *, by: str, group: str, replicates: int, seed: int
+) -> pd.DataFrame:
+    """Mean of a column for each name, with 95 % intervals from a bootstrap over groups.
+
+    Args:
+        frame: One row an observation.
+        value: Column to average; rows without it are left out.
+        by: Column of names.
+        group: Column whose values are drawn with replacement, such as the speaker.
+        replicates: Draws.
+        seed: Seed of the draws.
+
+    Returns:
+        Columns ``value``, ``low`` and ``high``, one row a name.
+    """
+    table = frame.dropna(subset=[value]).groupby([group, by])[value].agg(["sum", "count"])
+    sums, counts = (table[name].unstack(by, fill_value=0) for name in ("sum", "count"))
+    drawn = bootstrap_counts(len(sums), replicates, seed)
+    with np.errstate(invalid="ignore"):  # a draw may hold no group that has a name
+        means = (drawn @ sums.to_numpy()) / (drawn @ counts.to_numpy())
+    ends = np.array([percentile_interval(column) for column in means.T])
+    result = pd.DataFrame({"value": sums.sum() / counts.sum()})
+    return result.assign(low=ends[:, 0], high=ends[:, 1])
 
 
 def skin_conductance(
