@@ -110,8 +110,6 @@ def test_a_job_leaves_a_record_a_model_and_corpus(tiny, no_corpora):
     wanted |= {(n, "ndc-me") for n in ("audio-map", "video-map", "occlusion", "bands")}
     assert models == wanted
     assert len({r.run_id for r in records}) == len(records) == len(wanted)
-    by_model = {r.configuration["model"]: r for r in records if r.experiment == "laughs"}
-    assert by_model["mlp"].metrics["f1_harmonic"].value > 0.4, "the classes are easy to tell"
     stored = read_records(tiny_results(tiny), experiment="laughs", tested="ndc-me", model="mlp")
     again = stored[0].measure_again(tiny_results(tiny))
     assert stored[0].metrics["f1_harmonic"] == again["f1_harmonic"]

@@ -8,7 +8,8 @@ import torch
 
 from thesislib.corpora import shards
 from thesislib.corpora.clip import Clip
-from thesislib.corpora.shards import ShardedClips, ShardSettings, write_shards
+from thesislib.corpora.sharded_clips import ShardedClips
+from thesislib.corpora.shards import ShardSettings, write_shards
 from thesislib.errors import InputError
 from thesislib.learning.training import TrainingConfig, fit
 from thesislib.signals.audio_visual import PRESETS, FrontEnd, Window

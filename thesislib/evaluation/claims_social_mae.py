@@ -85,7 +85,7 @@ def claim_g(part: str, better: Frames, worse: Frames, *, replicates: int, seed: 
         replicates: Of the bootstrap.
         seed: Of the bootstrap.
     """
-    if "target" not in better[0]:
+    if better and "target" not in better[0]:
         return _contrast(
             "G", part, better, worse, _moments,
             lambda sums: metrics_of(sums)["accuracy"].mean(axis=1),

@@ -19,6 +19,12 @@ from thesislib.figures.probes import (
     uar_of_speakers,
     voices,
 )
+from thesislib.figures.social_mae import (
+    face_reconstructions,
+    region_errors,
+    social_mae_diagram,
+    spectrogram_reconstruction,
+)
 from thesislib.figures.style import png
 
 __all__ = [
@@ -27,6 +33,7 @@ __all__ = [
     "calibration",
     "confusion_matrix",
     "embedding_maps",
+    "face_reconstructions",
     "faces",
     "intensity_heatmaps",
     "layer_tradeoff",
@@ -35,7 +42,10 @@ __all__ = [
     "pair_heatmaps",
     "plt",
     "png",
+    "region_errors",
     "score_over_time",
+    "social_mae_diagram",
+    "spectrogram_reconstruction",
     "spectrograms",
     "timeline",
     "uar_of_speakers",

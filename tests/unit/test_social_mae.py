@@ -1,0 +1,331 @@
+"""Chapter 7 in parts; the whole of it runs in the notebook and at the smallest size below."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from thesislib.config import SocialMaeConfig, for_profile
+from thesislib.corpora.clip import Clip
+from thesislib.corpora.splits import PARTS
+from thesislib.errors import InputError
+from thesislib.evaluation.metrics import measure
+from thesislib.learning.social_mae import Data, fold_splits, make_splits, predict
+from thesislib.learning.social_mae_baselines import make_baseline
+from thesislib.learning.social_mae_data import View, Windows, class_names, ingest, targets
+from thesislib.learning.social_mae_reconstruction import (
+    draw,
+    nearest_visible,
+    original_colours,
+    reconstruct,
+)
+from thesislib.learning.social_mae_regions import NAMES, _plans, clip_regions, motion_of
+from thesislib.learning.social_mae_training import (
+    front_end,
+    model_config,
+    pretrain_on,
+    train_task,
+)
+
+SMALLEST = {
+    "image_size": 32, "audio_frames": 32, "candidates": 8, "width": 32, "depth": 1,
+    "decoder_width": 32, "pretraining_epochs": 2, "pretraining_batch": 8, "epochs": 2,
+}  # fmt: skip
+EMOTIONS = ("anger", "fear")
+
+
+def config_of(**given):
+    return for_profile(SocialMaeConfig, "tiny", **{**SMALLEST, **given})
+
+
+def windows_of(n=24, *, video=True, corpus="crema-d", seed=0):
+    """Two emotions by two colours and two tones, twelve people."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.arange(n) % 2
+    time = torch.arange(32 * 160) / 16000
+    tones = torch.sin(2 * torch.pi * (300 + 900 * kinds[:, None]) * time)
+    noise = torch.randn(n, len(time), generator=generator)
+    frames = torch.randint(90, 110, (n, 8, 32, 32, 3), generator=generator, dtype=torch.uint8)
+    frames[kinds == 1, ..., 0] += 100
+    clips = [
+        Clip(
+            clip_id=f"c{i}", corpus=corpus, speaker=f"p{i // 2}", sex="female",
+            duration_s=0.32, labels={"emotion": EMOTIONS[i % 2], "expression": "smile"},
+            scores={name: 0.2 + 0.5 * (i % 2) for name in class_names("first-impressions", [])},
+        )
+        for i in range(n)
+    ]  # fmt: skip
+    return Windows(
+        clips=clips, waveform=0.3 * tones + 0.01 * noise,
+        length=torch.full((n,), len(time)), frames=frames if video else None, failures=[],
+    )  # fmt: skip
+
+
+def data_of(windows, corpus="crema-d"):
+    names = class_names(corpus, windows.clips)
+
+    class Stand:
+        name = corpus
+
+    return Data(Stand(), windows, names, targets(corpus, windows.clips, names))
+
+
+# Inputs and targets ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("modes", "audio audio"), ("modes", ""), ("modes", "sight"), ("pretraining", "imagenet"),
+        ("n_frames", 9), ("model", "resnet"), ("batch_size", 1), ("rates", "best"),
+        ("learning_rate", 0.0), ("labelled_speakers", -1),
+    ],
+)  # fmt: skip
+def test_parameters_that_cannot_be_are_refused_by_name(name, value):
+    with pytest.raises(InputError, match=f"parameter {name}"):
+        config_of(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"image_size": 40}, "image_size, patch_size"),
+        ({"audio_frames": 40}, "audio_frames, patch_size"),
+        ({"n_frames": 3}, "n_frames, tubelet_frames"),
+        ({"width": 40, "head_width": 16}, None),
+        ({"width": 65}, "width, n_heads"),
+    ],
+)
+def test_sizes_that_do_not_divide_are_refused_by_name(given, named):
+    config = config_of(**given)
+    if named is None:
+        assert model_config(config).n_heads == 2
+        return
+    with pytest.raises(InputError, match=named):
+        model_config(config)
+
+
+def test_one_frame_has_no_tubelets_and_several_have_two():
+    assert model_config(config_of(n_frames=1)).tubelet_frames == 1
+    assert model_config(config_of()).video_grid == (4, 2, 2)
+
+
+def test_targets_follow_the_labels_and_a_missing_one_is_refused():
+    clips = windows_of(4).clips
+    assert targets("crema-d", clips, ["anger", "fear"]).tolist() == [0, 1, 0, 1]
+    assert targets("ndc-me", clips, class_names("ndc-me", clips)).tolist() == [1] * 4
+    traits = targets("first-impressions", clips, class_names("first-impressions", clips))
+    assert traits.shape == (4, 5)
+    assert traits[1].tolist() == pytest.approx([0.7] * 5)
+    bare = [replace(clip, labels={}, scores={}) for clip in clips]
+    for corpus in ("crema-d", "first-impressions"):
+        with pytest.raises(InputError, match=corpus):
+            targets(corpus, bare, ["anger", "openness"])
+
+
+def test_no_clip_to_decode_is_refused():
+    with pytest.raises(InputError, match="windows"):
+        ingest([], View(audio_frames=32, candidates=8, size=32))
+
+
+# Splits ------------------------------------------------------------------------------------------
+
+
+def test_folds_test_everybody_once_and_never_the_people_of_training():
+    clips = windows_of(40).clips
+    splits = fold_splits(clips, 5, seed=3)
+    assert sorted(np.concatenate([s.test for s in splits]).tolist()) == list(range(40))
+    for split in splits:
+        parts = [{clips[i].speaker for i in getattr(split, name)} for name in PARTS]
+        assert all(parts)
+        assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    assert len({split.sha256 for split in splits}) == 5
+    with pytest.raises(InputError, match="folds"):
+        fold_splits(clips, 2, seed=0)
+
+
+def test_few_shots_keep_the_test_part_and_nest():
+    clips = windows_of(40).clips
+    (whole,) = make_splits(config_of(), clips)
+    (two,) = make_splits(config_of(labelled_speakers=2), clips)
+    (four,) = make_splits(config_of(labelled_speakers=4), clips)
+    assert whole.test.tolist() == two.test.tolist() == four.test.tolist()
+    people = [{clips[i].speaker for i in split.train} for split in (two, four, whole)]
+    assert [len(p) for p in people[:2]] == [2, 4]
+    assert people[0] < people[1] < people[2]
+
+
+def test_too_few_people_are_refused():
+    with pytest.raises(InputError, match="groups of people"):
+        make_splits(config_of(), windows_of(4).clips)
+
+
+# Copying -----------------------------------------------------------------------------------------
+
+
+def test_copying_prefers_the_same_place_at_the_nearest_time():
+    generator = torch.Generator().manual_seed(0)
+    grid = (4, 3, 3)
+    hidden = torch.rand(8, 36, generator=generator) < 0.75
+    hidden[:, 0] = False
+    near = nearest_visible(hidden, grid, time_axis=0)
+    places = np.stack(np.unravel_index(np.arange(36), grid), axis=1)
+    for row in range(8):
+        visible = np.flatnonzero(~hidden[row].numpy())
+        for patch in range(36):
+            chosen = int(near[row, patch])
+            assert not hidden[row, chosen]
+            if not hidden[row, patch]:
+                assert chosen == patch
+            away = abs(places[visible] - places[patch])
+            best = min(map(tuple, np.stack([away[:, 1:].sum(1), away[:, 0]], axis=1)))
+            own = abs(places[chosen] - places[patch])
+            assert (own[1:].sum(), own[0]) == best
+
+
+# Training ----------------------------------------------------------------------------------------
+
+
+def test_pretraining_lowers_the_loss_is_cached_and_draws_what_it_hides(project):
+    config = config_of(pretraining_epochs=12, pretraining_rate=3e-3)
+    windows = windows_of()
+    first = pretrain_on(config, model_config(config), windows)
+    assert first.history["loss"].min() < 0.7 * first.history["loss"].iloc[0]
+    kept = {path: path.stat().st_mtime_ns for path in project.rglob("*.safetensors")}
+    again = pretrain_on(config, model_config(config), windows)
+    assert {path: path.stat().st_mtime_ns for path in project.rglob("*.safetensors")} == kept
+    for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    found = reconstruct(
+        first.model, windows, torch.arange(6), front_end(config), seed=0,
+        regions=torch.randint(0, 2, (6, 8, 32, 32)), names=("left", "right"),
+    )  # fmt: skip
+    mae = found["mae"].set_index(["clip_id", "modality", "region"])
+    whole, parts = (
+        mae.loc[(slice(None), "video", names), ["squared_error", "n"]].sum()
+        for names in (["all"], ["left", "right"])
+    )
+    assert whole.to_numpy() == pytest.approx(parts.to_numpy())
+    hidden = 0.75 * 3 * 8 * 32 * 32
+    assert whole["n"] == 6 * hidden
+    # Colours do not change in time and hardly in space: copying must be nearly perfect.
+    metrics = {n: measure("reconstruction", f, replicates=9, seed=0) for n, f in found.items()}
+    assert metrics["copy"]["mse_video_all"].value < 0.2
+    assert metrics["mae"]["mse_video_all"].value < 3
+
+
+def test_drawings_keep_masks_and_colours(project):
+    config = config_of(norm_pix_loss=True, n_frames=1, pretraining_epochs=1)
+    windows = windows_of()
+    model = pretrain_on(config, model_config(config), windows).model
+    front = front_end(config)
+    batch = front({name: values[:4] for name, values in windows.tensors().items()})
+    drawn = draw(model, batch, torch.Generator().manual_seed(1))
+    seen = ~drawn.copy.video_hidden.bool()
+    assert torch.equal(drawn.copy.video[seen], drawn.video[seen])
+    assert 0.7 < drawn.mae.video_hidden.float().mean() < 0.8
+    colours = original_colours(drawn.video, front)
+    raw = windows.frames[:4, 3].permute(0, 3, 1, 2).float() / 255  # the middle candidate
+    assert (colours[:, :, 0] - raw).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("mode", ["audio", "video", "both"])
+def test_a_task_is_learnt_from_each_modality(project, mode):
+    config = config_of(epochs=10, learning_rate=2e-3, head_rate=5e-3, modes=mode)
+    data = data_of(windows_of(48))
+    splits = make_splits(config, data.windows.clips)
+    found = predict(config, data, splits, None)
+    extra = {("mae", "missing_audio"), ("mae", "missing_video")} if mode == "both" else set()
+    assert set(found) == {("mae", mode)} | extra
+    metrics = measure("classification", found["mae", mode], replicates=20, seed=0)
+    assert metrics["uar"].value > 0.8
+
+
+def test_a_probe_leaves_the_encoder_as_it_was(project):
+    config = config_of(scope="probe")
+    data = data_of(windows_of())
+    (split,) = make_splits(config, data.windows.clips)
+    start = pretrain_on(config, model_config(config), data.windows).model
+    model = train_task(config, data.windows, split, data.target, data.names, "both", start).model
+    for a, b in zip(model.encoder.parameters(), start.encoder.parameters(), strict=True):
+        assert torch.equal(a, b)
+    changed = train_task(
+        replace(config, scope="full"), data.windows, split, data.target, data.names, "both", start
+    ).model
+    pairs = zip(changed.encoder.audio.blocks.parameters(), start.encoder.audio.blocks.parameters())
+    assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_traits_are_regressed_and_stand_beside_their_mean(project):
+    config = config_of(corpus="first-impressions-twin", modes="video", epochs=8)
+    windows = windows_of(40)
+    data = data_of(windows, "first-impressions")
+    marked = [
+        replace(clip, labels={"partition": ("train", "train", "val", "test")[i // 2 % 4]})
+        for i, clip in enumerate(windows.clips)
+    ]
+    found = predict(config, data, make_splits(config, marked), None)
+    scores = {
+        name: measure("regression", frame, replicates=9, seed=0)["accuracy"].value
+        for (name, _), frame in found.items()
+    }
+    assert scores["mae"] > scores["constant"]
+
+
+def test_sound_alone_pretrains_and_is_told(project):
+    config = config_of(corpus="emodb-twin", modes="audio", epochs=4, folds=3)
+    data = data_of(windows_of(video=False), "emodb")
+    pretrained = pretrain_on(config, model_config(config), data.windows)
+    found = reconstruct(
+        pretrained.model, data.windows, torch.arange(4), front_end(config), seed=0
+    )
+    assert set(found["mae"]["modality"]) == {"audio"}
+    frames = predict(config, data, make_splits(config, data.windows.clips), pretrained)
+    frame = frames["mae", "audio"]
+    assert len(frame) == 24 and frame["fold"].nunique() == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["auxformer", "uavm", "vavl", "resnet", "lstm", "average", "functionals"]
+)
+def test_every_baseline_goes_the_same_way(project, name):
+    modes = "audio" if name == "functionals" else "both"
+    config = config_of(model=name, pretraining="none", modes=modes, epochs=1)
+    data = data_of(windows_of())
+    found = predict(config, data, make_splits(config, data.windows.clips), None)
+    (frame,) = found.values()
+    assert np.allclose(frame[["p_anger", "p_fear"]].sum(axis=1), 1)
+    assert sum(p.numel() for p in make_baseline(name, 2, width=32, depth=1).parameters()) > 0
+
+
+# Regions -----------------------------------------------------------------------------------------
+
+
+def test_regions_are_those_of_the_filmed_face(project):
+    """The face that is drawn again is the one on film: its mouth lies where the film shows it."""
+    from thesislib.corpora.loading import load_corpus
+    from thesislib.corpora.twins.face_render import render
+    from thesislib.signals.audio_visual import sample_frames
+
+    config = config_of(clips=2, image_size=64)
+    corpus = load_corpus("crema-d-twin", clips=2, workers=1)
+    windows = ingest(corpus.clips, View(audio_frames=32, candidates=8, size=64))
+    found = clip_regions(config, corpus, windows.clips)
+    assert found.shape == (2, 8, 64, 64)
+    for name in ("eyes", "mouth", "skin", "background"):
+        assert (found == NAMES.index(name)).any()
+    plans = _plans(config)
+    for row, clip in enumerate(windows.clips):
+        plan, scales = plans[clip.video_path.relative_to(corpus.root).as_posix()]
+        identity, motion = motion_of(plan, scales)
+        picked = sample_frames(8, 8, 1)[0]
+        times = clip.start_s + (picked + 0.5) * clip.duration_s / 8
+        drawn = next(iter(render(identity, motion[int(times[4] * 25) :][:1], 240)))[0].float()
+        small = torch.nn.functional.interpolate(
+            drawn.permute(2, 0, 1)[None], (64, 64), mode="area"
+        )[0].permute(1, 2, 0)
+        filmed = windows.frames[row, 4].float()
+        pair = torch.stack([small.flatten(), filmed.flatten()])
+        assert torch.corrcoef(pair)[0, 1] > 0.97
+    assert torch.equal(found, clip_regions(config, corpus, windows.clips))
