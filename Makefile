@@ -10,7 +10,7 @@ export OMP_NUM_THREADS
 
 JUPYTER_BOOK := $(BIN)/jupyter-book build -W -n --keep-going --path-output .
 
-.PHONY: setup weights book html test lint benchmark clean
+.PHONY: setup weights book html test lint reproduce benchmark clean
 
 setup: .venv/.installed weights
 
@@ -50,6 +50,10 @@ lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+PROFILE ?= small
+reproduce: setup
+	$(BIN)/thesis reproduce --profile $(PROFILE)
 
 benchmark: setup
 	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done

@@ -126,7 +126,7 @@ def chosen(
 def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     """How many runs there are: settings in rows, corpora of the training across."""
     cells: dict[tuple[str, str], set[int]] = {}
-    for r in chosen_all(records):
+    for r in jobs(records):
         told = r.configuration
         row = f"{told['encoder']}, {told['losses']}, {told['branches']}"
         cells.setdefault((row, str(r.config["corpus"])), set()).add(r.seed)
@@ -136,8 +136,8 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     return counts.unstack(fill_value=0).rename_axis("seeds of")
 
 
-def chosen_all(records: Iterable[RunRecord]) -> list[RunRecord]:
-    """Every reconstruction record, of which a job writes one."""
+def jobs(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """The records of reconstructions, of which each job writes one."""
     return [record for record in records if record.experiment == RECONSTRUCTION]
 
 
@@ -178,9 +178,8 @@ def total_loss(record: RunRecord) -> float:
 
 def f1_table(records: Sequence[RunRecord], table: str) -> pd.DataFrame:
     """Table 8.2, 8.3 or 8.4 beside the twin: micro and macro F1, mean over seeds with extremes."""
-    evaluated, factor = ("ndc-me-twin", "expression") if table == "8.4" else (
-        "crema-d-twin", "emotion",
-    )  # fmt: skip
+    tasks = {"8.4": ("ndc-me-twin", "expression")}
+    evaluated, factor = tasks.get(table, ("crema-d-twin", "emotion"))
     cells = {}
     for row in reported_table(table).index:
         runs, branch = _runs_of(records, cell_of(table, str(row)), evaluated)
