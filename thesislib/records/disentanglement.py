@@ -463,9 +463,7 @@ def compared_factors(
         comparisons, ``auxiliary less main`` and ``both less main``, each a text with its verdict:
         *more*, *less* or *undecided*, corrected after Holm over the factors. Empty without records.
     """
-    frames = [
-        r.load_predictions(results) for r in chosen(records, evaluated=evaluated, **wanted)
-    ]
+    frames = [r.load_predictions(results) for r in chosen(records, evaluated=evaluated, **wanted)]
     if not frames:
         return pd.DataFrame()
     factors = list(dict.fromkeys(frames[0]["factor"]))
