@@ -116,3 +116,19 @@ def test_p_values_are_corrected_for_all_parts_together():
     table = contrasts_table(claim_c2("face", seeds(lambda level: 0.6), **OPTIONS))
     assert (table["p_holm"] >= table["p_value"] - 1e-12).all()
     assert contrasts_table([]).empty
+
+
+def test_few_people_get_no_verdict_however_clear_the_difference():
+    voice, both = (seeds(lambda level, s=s: s, speakers=5) for s in (0.1, 0.9))
+    assert set(verdicts(claim_d(voice, voice, both, **OPTIONS)).values()) == {"too few people"}
+    voice, both = (seeds(lambda level, s=s: s, speakers=6) for s in (0.1, 0.9))
+    assert set(verdicts(claim_d(voice, voice, both, **OPTIONS)).values()) == {"holds"}
+
+
+def test_a_level_that_does_not_occur_is_told():
+    frames = [f[f["intensity"] != "subtle"] for f in seeds(by_chance)]
+    table = contrasts_table(claim_c2("face", frames, **OPTIONS)).set_index("part")
+    (row,) = [row for part, row in table.iterrows() if "subtle" in part]
+    assert row["verdict"] == "no such windows"
+    assert np.isnan(row["p_holm"])
+    assert table["seeds"].tolist() == [3, 3, 3]

@@ -107,7 +107,7 @@ def test_g_finds_the_better_model_of_classes_and_of_traits():
 def test_h_tells_close_scores_from_distant_ones():
     even = seeds(answers, 0.8, n=300)
     assert claim_h("even", even, **OPTIONS).difference > 0
-    frame = pd.concat([answers(1.0, n=270), answers({n: 0.0 for n in CLASSES}, n=30)])
+    frame = pd.concat([answers(1.0, n=270), answers(dict.fromkeys(CLASSES, 0.0), n=30)])
     frame["clip_id"] = [f"d{i}" for i in range(len(frame))]
     rare = frame[(frame["target"] == "anger") | (frame.index % 9 == 1)]
     uneven = claim_h("uneven", [rare], **OPTIONS)

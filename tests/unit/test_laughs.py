@@ -14,7 +14,7 @@ from thesislib.corpora import dyadic, loading
 from thesislib.corpora.clip import Clip
 from thesislib.corpora.loading import Corpus
 from thesislib.corpora.manifest import load_manifest
-from thesislib.corpora.splits import leaked_share
+from thesislib.corpora.splits import leaked_share, random_split
 from thesislib.corpora.twins.conversations import write_twin
 from thesislib.errors import InputError
 from thesislib.evaluation.metrics import measure
@@ -26,6 +26,7 @@ from thesislib.records.record import read_records
 from thesislib.signals.face import FaceLandmarks
 
 EXPRESSIONS = ("laugh", "smile", "none")
+LEVEL_OF = {"laugh": "low", "smile": "subtle", "none": "none"}
 LEVEL = {"laugh": ("low", "medium", "high"), "smile": ("subtle", "low", "medium", "high")}
 
 
@@ -82,8 +83,8 @@ def tiny(tmp_path):
         LaughConfig,
         "tiny",
         out=str(tmp_path / "results"),
-        epochs=10,
-        fusion_epochs=6,
+        epochs=1,
+        fusion_epochs=1,
         replicates=20,
     )
 
@@ -94,7 +95,7 @@ def no_corpora(monkeypatch, tmp_path):
 
     def load(config, name, *, say=lambda line: None):
         manifest = load_manifest(name)
-        clips = [dataclasses.replace(c, corpus=manifest.name) for c in clips_of()]
+        clips = [dataclasses.replace(c, corpus=manifest.name) for c in clips_of(36)]
         corpus = Corpus(manifest.name, tmp_path, "twin", True, clips, manifest)
         return laughs.Data(corpus, windows_of(clips, config))
 
@@ -103,6 +104,7 @@ def no_corpora(monkeypatch, tmp_path):
 
 
 def test_a_job_leaves_a_record_a_model_and_corpus(tiny, no_corpora):
+    """One epoch on 36 windows: which records a job leaves, not whether anything is learnt."""
     records = laughs.run(dataclasses.replace(tiny, end_to_end=True, analyses=True), say=no_say)
     models = {(r.configuration["model"], r.configuration["tested"]) for r in records}
     names = {"audio", "video", *FUSION_LEVELS, "cross-attention-end-to-end"}
@@ -245,6 +247,53 @@ def test_a_fresh_twin_goes_from_mp4_to_logits(twin, monkeypatch, tmp_path):
     again = ingest(clips, view, detector=CentreDetector())
     assert torch.equal(again.frames, windows.frames)
     assert sorted(tmp_path.rglob("*.safetensors")) == before
+
+
+def test_a_job_goes_from_mp4_to_records(twin, tiny, monkeypatch, tmp_path):
+    """Classes are dealt out, so that each part holds all: the path is tested, not learning."""
+    monkeypatch.setattr("thesislib.caching.files.resolve", lambda path: tmp_path / path)
+    read = dyadic.load_clips
+
+    def dealt(*args, **options):
+        clips = read(*args, **options)
+        split = random_split(clips, seed=tiny.seed)
+        names = np.empty(len(clips), dtype=object)
+        for part in (split.train, split.validation, split.test):
+            names[part] = np.resize(EXPRESSIONS, len(part))
+        return [
+            dataclasses.replace(
+                c, labels={**c.labels, "expression": name, "intensity": LEVEL_OF[name]}
+            )
+            for c, name in zip(clips, names, strict=True)
+        ]
+
+    corpus = Corpus("ndc-me", twin, "twin", True, [], load_manifest("ndc-me"))
+    monkeypatch.setattr(laughs, "load_corpus", lambda *args, **options: corpus)
+    monkeypatch.setattr(dyadic, "load_clips", dealt)
+    monkeypatch.setattr(laugh_data, "load_face_detector", CentreDetector)
+    job = dataclasses.replace(tiny, zero_shot="none", split="random", fusions="mlp", clips=0)
+    records = laughs.run(job, say=no_say)
+    assert [r.configuration["model"] for r in records] == ["audio", "video", "mlp"]
+    stored = read_records(tiny_results(tiny))
+    assert [r.run_id for r in stored] == sorted(r.run_id for r in records)
+    frame = records[-1].load_predictions(tiny_results(tiny))
+    split = random_split(dealt(twin, "ndc-me", hop_s=tiny.hop_s), seed=tiny.seed)
+    assert len(frame) == len(split.test)
+    assert set(frame["target"]) == set(CLASSES)
+    assert frame["clip_id"].str.contains("@").all()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tiny, no_corpora, tmp_path):
+    windows = windows_of(clips_of(36), tiny)
+    split = laughs.make_split(tiny, windows.clips)
+    laugh_training.train_branches(tiny, windows, split)
+    voice, face = sorted((tmp_path / "data/cache/laughs").iterdir())
+    for path in voice.iterdir():
+        path.unlink()
+    for path in face.iterdir():
+        (voice / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="holds another run"):
+        laugh_training.train_branches(tiny, windows, split)
 
 
 def test_silence_black_frames_and_short_clips_are_named(twin, monkeypatch, tmp_path):

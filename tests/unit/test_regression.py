@@ -49,7 +49,11 @@ def test_intervals_are_a_bootstrap_over_speakers():
     names, drawn = sorted(set(frame["speaker"])), []
     for row in counts:
         rows = pd.concat(
-            [frame[frame["speaker"] == n] for n, k in zip(names, row, strict=True) for _ in range(k)]
+            [
+                frame[frame["speaker"] == n]
+                for n, k in zip(names, row, strict=True)
+                for _ in range(k)
+            ]
         )
         drawn.append(1 - mean_absolute_error(rows["target_openness"], rows["prediction_openness"]))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))

@@ -11,9 +11,10 @@ from thesislib.corpora.clip import Clip
 from thesislib.corpora.splits import PARTS
 from thesislib.errors import InputError
 from thesislib.evaluation.metrics import measure
-from thesislib.learning.social_mae import Data, fold_splits, make_splits, predict
+from thesislib.learning.social_mae import Data, predict
 from thesislib.learning.social_mae_baselines import make_baseline
-from thesislib.learning.social_mae_data import View, Windows, class_names, ingest, targets
+from thesislib.learning.social_mae_data import View, Windows, ingest
+from thesislib.learning.social_mae_pretraining import front_end, model_config, pretrain_on
 from thesislib.learning.social_mae_reconstruction import (
     draw,
     nearest_visible,
@@ -21,12 +22,9 @@ from thesislib.learning.social_mae_reconstruction import (
     reconstruct,
 )
 from thesislib.learning.social_mae_regions import NAMES, _plans, clip_regions, motion_of
-from thesislib.learning.social_mae_training import (
-    front_end,
-    model_config,
-    pretrain_on,
-    train_task,
-)
+from thesislib.learning.social_mae_splits import fold_splits, make_splits
+from thesislib.learning.social_mae_tasks import class_names, targets
+from thesislib.learning.social_mae_training import train_task
 
 SMALLEST = {
     "image_size": 32, "audio_frames": 32, "candidates": 8, "width": 32, "depth": 1,
@@ -40,24 +38,24 @@ def config_of(**given):
 
 
 def windows_of(n=24, *, video=True, corpus="crema-d", seed=0):
-    """Two emotions by two colours and two tones, twelve people."""
+    """Two emotions, both of each person: a low tone in grey and a hiss in red."""
     generator = torch.Generator().manual_seed(seed)
     kinds = torch.arange(n) % 2
     time = torch.arange(32 * 160) / 16000
-    tones = torch.sin(2 * torch.pi * (300 + 900 * kinds[:, None]) * time)
-    noise = torch.randn(n, len(time), generator=generator)
+    tones = 0.3 * torch.sin(2 * torch.pi * 300 * time) * (1 - kinds[:, None])
+    hiss = (0.001 + 0.3 * kinds[:, None]) * torch.randn(n, len(time), generator=generator)
     frames = torch.randint(90, 110, (n, 8, 32, 32, 3), generator=generator, dtype=torch.uint8)
     frames[kinds == 1, ..., 0] += 100
     clips = [
         Clip(
             clip_id=f"c{i}", corpus=corpus, speaker=f"p{i // 2}", sex="female",
             duration_s=0.32, labels={"emotion": EMOTIONS[i % 2], "expression": "smile"},
-            scores={name: 0.2 + 0.5 * (i % 2) for name in class_names("first-impressions", [])},
+            scores=dict.fromkeys(class_names("first-impressions", []), 0.2 + 0.5 * (i % 2)),
         )
         for i in range(n)
     ]  # fmt: skip
     return Windows(
-        clips=clips, waveform=0.3 * tones + 0.01 * noise,
+        clips=clips, waveform=tones + hiss,
         length=torch.full((n,), len(time)), frames=frames if video else None, failures=[],
     )  # fmt: skip
 
@@ -139,7 +137,7 @@ def test_folds_test_everybody_once_and_never_the_people_of_training():
     for split in splits:
         parts = [{clips[i].speaker for i in getattr(split, name)} for name in PARTS]
         assert all(parts)
-        assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+        assert sum(map(len, parts)) == len(set.union(*parts))
     assert len({split.sha256 for split in splits}) == 5
     with pytest.raises(InputError, match="folds"):
         fold_splits(clips, 2, seed=0)
@@ -253,7 +251,8 @@ def test_a_probe_leaves_the_encoder_as_it_was(project):
     changed = train_task(
         replace(config, scope="full"), data.windows, split, data.target, data.names, "both", start
     ).model
-    pairs = zip(changed.encoder.audio.blocks.parameters(), start.encoder.audio.blocks.parameters())
+    blocks = [m.encoder.audio.blocks.parameters() for m in (changed, start)]
+    pairs = zip(*blocks, strict=True)
     assert any(not torch.equal(a, b) for a, b in pairs)
 
 
@@ -277,13 +276,12 @@ def test_sound_alone_pretrains_and_is_told(project):
     config = config_of(corpus="emodb-twin", modes="audio", epochs=4, folds=3)
     data = data_of(windows_of(video=False), "emodb")
     pretrained = pretrain_on(config, model_config(config), data.windows)
-    found = reconstruct(
-        pretrained.model, data.windows, torch.arange(4), front_end(config), seed=0
-    )
+    found = reconstruct(pretrained.model, data.windows, torch.arange(4), front_end(config), seed=0)
     assert set(found["mae"]["modality"]) == {"audio"}
     frames = predict(config, data, make_splits(config, data.windows.clips), pretrained)
     frame = frames["mae", "audio"]
-    assert len(frame) == 24 and frame["fold"].nunique() == 3
+    assert len(frame) == 24
+    assert frame["fold"].nunique() == 3
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ Frames = Sequence[pd.DataFrame]
 Statistic = Callable[[NDArray], NDArray]
 """From counts (..., 8, 3) of levels and predictions to values (...)."""
 LEVEL_OF_TEST = 0.05
+FEWEST_SPEAKERS = 6
+"""With five people or fewer even a sign that all of them share is no finding: 2 / 2**5 > 0.05."""
 EXTREMES = (
     ("low laughs taken for smiles", "Laughs", ("low",), ("medium", "high"), "Smiles"),
     ("high smiles taken for laughs", "Smiles", ("high",), ("subtle", "low", "medium"), "Laughs"),
@@ -56,6 +58,7 @@ class Contrast:
         low: Lower end of the 95 % bootstrap interval over speakers.
         high: Upper end.
         p_value: Two-sided, from the same bootstrap.
+        seeds: How many runs of each model it rests on.
         speakers: How many were resampled.
         clips: Predictions that it rests on, all seeds together.
     """
@@ -66,6 +69,7 @@ class Contrast:
     low: float
     high: float
     p_value: float
+    seeds: int
     speakers: int
     clips: int
 
@@ -111,6 +115,7 @@ def contrast(
         low=low,
         high=high,
         p_value=_p_value(drawn[1:]),
+        seeds=len(first),
         speakers=len(speakers),
         clips=int(counts[0].sum()),
     )
@@ -228,19 +233,24 @@ def contrasts_table(contrasts: Iterable[Contrast]) -> pd.DataFrame:
     """Contrasts in rows, with p-values corrected after Holm over all of them, and verdicts.
 
     A part *holds* where its interval lies above zero and its corrected p-value below 0.05, is
-    *reversed* where the same is so below zero, and else is *undecided*.
+    *reversed* where the same is so below zero, and else is *undecided*. With fewer people than
+    `FEWEST_SPEAKERS` there is no verdict, since a bootstrap over so few is too narrow by far, nor
+    is there one where the level that a part is about does not occur.
     """
     rows = pd.DataFrame(list(contrasts))
     if rows.empty:
         return rows
-    known = rows["p_value"].notna()
+    known = rows["p_value"].notna() & rows["difference"].notna()
     rows["p_holm"] = np.nan
     rows.loc[known, "p_holm"] = holm(rows.loc[known, "p_value"].tolist())
     clear = rows["p_holm"] < LEVEL_OF_TEST
-    rows["verdict"] = np.where(
-        clear & (rows["low"] > 0), "holds", np.where(clear & (rows["high"] < 0), "reversed", "")
-    )
-    rows["verdict"] = rows["verdict"].replace("", "undecided")
+    conditions = {
+        "no such windows": rows["difference"].isna(),
+        "too few people": rows["speakers"] < FEWEST_SPEAKERS,
+        "holds": clear & (rows["low"] > 0),
+        "reversed": clear & (rows["high"] < 0),
+    }
+    rows["verdict"] = np.select(list(conditions.values()), list(conditions), "undecided")
     return rows
 
 

@@ -146,6 +146,7 @@ def _contrast(
         low=low,
         high=high,
         p_value=_p_value(values[1:]),
+        seeds=len(first),
         speakers=len(names),
         clips=sum(frame["clip_id"].nunique() for frame in first),
     )

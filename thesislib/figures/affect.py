@@ -75,7 +75,9 @@ def plutchik_wheel() -> Figure:
                 _radial(axes, place, middle, name, 6.2 if ring == 0 else 7.6, bold=ring == 1)
             angle = np.deg2rad(middle - 22.5)
             at = 3.36 * np.array([np.cos(angle), np.sin(angle)])
-            axes.text(*at, DYADS[number], ha="center", va="center", fontsize=8, style="italic")
+            axes.text(
+                at[0], at[1], DYADS[number], ha="center", va="center", fontsize=8, style="italic"
+            )
         axes.set(xlim=(-3.75, 3.75), ylim=(-3.45, 3.45), aspect="equal")
         axes.axis("off")
     return figure
@@ -84,7 +86,7 @@ def plutchik_wheel() -> Figure:
 def _radial(axes: Axes, radius: float, angle: float, text: str, size: float, *, bold: bool) -> None:
     at = radius * np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
     weight = "bold" if bold else "normal"
-    axes.text(*at, text, ha="center", va="center", fontsize=size, weight=weight)
+    axes.text(at[0], at[1], text, ha="center", va="center", fontsize=size, weight=weight)
 
 
 def circumplex(angles: Mapping[str, float]) -> Figure:

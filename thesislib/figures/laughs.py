@@ -33,18 +33,22 @@ _LINES = (BLUE, ORANGE, GREEN, PURPLE)
 
 
 def intensity_heatmaps(maps: Mapping[str, pd.DataFrame]) -> Figure:
-    """Predictions of each level in per cent, one map a title; rows add up to 100.
+    """Predictions of each level in per cent, one map a title, two side by side; rows add up to 100.
 
     Args:
         maps: Title to a frame with the eight levels in rows (as ``evaluation.intensity.heat_map``
             or a reported table has them) and the three classes across.
     """
     names = [f"{name}, {level}" if name != "None" else "None" for name, level in LEVELS]
+    columns = min(2, len(maps))  # more would be too small to read on a phone
+    rows = -(-len(maps) // columns)
     with style():
         figure, axes = plt.subplots(
-            1, len(maps), figsize=(2.5 * len(maps) + 1.6, 4.0), sharey=True, squeeze=False
+            rows, columns, figsize=(2.6 * columns + 1.5, 3.7 * rows), sharey=True, squeeze=False
         )
-        for axis, (title, frame) in zip(axes[0], maps.items(), strict=True):
+        for axis in axes.flat[len(maps) :]:
+            axis.set_visible(False)
+        for axis, (title, frame) in zip(axes.flat, maps.items(), strict=False):
             values = frame[list(CLASSES)].to_numpy(float)
             axis.imshow(values, vmin=0, vmax=100, aspect="auto")
             axis.grid(False)
@@ -53,9 +57,11 @@ def intensity_heatmaps(maps: Mapping[str, pd.DataFrame]) -> Figure:
             axis.set_xticks(range(len(CLASSES)), CLASSES, fontsize=9)
             for (y, x), value in np.ndenumerate(values):
                 text = "–" if np.isnan(value) else f"{value:.0f}"
+                # The scale runs from dark to light; a level without windows stays white.
                 colour = "white" if value < 55 else "black"
                 axis.text(x, y, text, ha="center", va="center", color=colour, fontsize=9)
-        axes[0, 0].set_yticks(range(len(names)), names, fontsize=9)
+        for axis in axes[:, 0]:
+            axis.set_yticks(range(len(names)), names, fontsize=9)
     return figure
 
 

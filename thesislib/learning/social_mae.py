@@ -12,46 +12,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from thesislib.config import SocialMaeConfig
-from thesislib.corpora.clip import Clip
 from thesislib.corpora.loading import Corpus
-from thesislib.corpora.splits import PARTS, Split, published_split, speaker_groups, speaker_split
-from thesislib.errors import InputError
+from thesislib.corpora.splits import Split
 from thesislib.learning.datasets import Batch
-from thesislib.learning.laugh_data import balanced_split
 from thesislib.learning.social_mae_baselines import AUDIO_ONLY, baseline_outputs
-from thesislib.learning.social_mae_data import (
-    TASKS,
-    Say,
-    Windows,
-    class_names,
-    label_of,
-    load_task,
-    targets,
-)
-from thesislib.learning.social_mae_reconstruction import choose_rows, reconstruct
-from thesislib.learning.social_mae_regions import NAMES, clip_regions, has_regions
-from thesislib.learning.social_mae_training import (
+from thesislib.learning.social_mae_data import Say, Windows, load_task
+from thesislib.learning.social_mae_pretraining import (
     Pretrained,
     front_end,
     model_config,
-    outputs_of,
     pretrain,
-    train_task,
 )
+from thesislib.learning.social_mae_reconstruction import choose_rows, reconstruct
+from thesislib.learning.social_mae_regions import NAMES, clip_regions, has_regions
+from thesislib.learning.social_mae_splits import make_splits
+from thesislib.learning.social_mae_tasks import TASKS, class_names, label_of, targets
+from thesislib.learning.social_mae_training import outputs_of, train_task
 from thesislib.models.masked_autoencoder import MaskedAutoencoder, Mode
 from thesislib.records.record import RunRecord
 from thesislib.records.recording import Stopwatch, record_run
 
 TASK, ZERO_SHOT = "social-mae", "reconstruction"
 """Names of the experiments: a task, and zero-shot reconstruction."""
-PUBLISHED = {"train": "train", "val": "validation", "test": "test"}
-"""Parts of First Impressions, as its owners give them."""
 
 
 class Data(NamedTuple):
@@ -113,88 +100,6 @@ def load(config: SocialMaeConfig, *, say: Say = lambda line: None) -> Data:
         say(f"left out: {failure}")
     names = class_names(corpus.name, windows.clips)
     return Data(corpus, windows, names, targets(corpus.name, windows.clips, names))
-
-
-def make_splits(config: SocialMaeConfig, clips: Sequence[Clip]) -> list[Split]:
-    """One split, or as many as there are folds, in which nobody is in two parts.
-
-    First Impressions has the parts of its owners, whatever the seed.
-
-    Raises:
-        InputError: too few people for the parts or the folds.
-    """
-    corpus = config.corpus.removesuffix("-twin")
-    people = len(set(speaker_groups(clips)))
-    if people < max(3, config.folds):
-        mend = "use more clips, or fewer folds"
-        raise InputError(corpus, f"has {people} groups of people", mend)
-    if config.folds > 1:
-        splits = fold_splits(clips, config.folds, config.seed)
-    elif corpus == "first-impressions":
-        splits = [published_split(clips, PUBLISHED)]
-    elif corpus == "ndc-me":
-        splits = [balanced_split(corpus, list(clips), seed=config.seed)]
-    else:
-        splits = [speaker_split(clips, seed=config.seed)]
-    for split in splits:
-        for part in PARTS:
-            if not len(getattr(split, part)):
-                raise InputError(corpus, f"has no clip in {part}", "use more clips")
-    if config.labelled_speakers:
-        splits = [_fewer(clips, split, config) for split in splits]
-    return splits
-
-
-def fold_splits(clips: Sequence[Clip], folds: int, seed: int) -> list[Split]:
-    """People in turn in the test part; those of the next fold validate.
-
-    Args:
-        clips: Of at least as many people as folds.
-        folds: 3 or more.
-        seed: Of the order of the people.
-
-    Raises:
-        InputError: two folds, which leave nobody to train on.
-    """
-    if folds < 3:
-        raise InputError("parameter folds", f"cannot be {folds}", "give 1, or 3 or more")
-    groups = np.array(speaker_groups(clips))
-    people = np.random.default_rng([seed, 75]).permutation(np.unique(groups))
-    fold_of = {name: number % folds for number, name in enumerate(people.tolist())}
-    fold = np.array([fold_of[name] for name in groups.tolist()])
-    found = []
-    for number in range(folds):
-        parts = {
-            name: PARTS[2 if at == number else 1 if at == (number + 1) % folds else 0]
-            for name, at in fold_of.items()
-        }
-        marked = [parts[name] for name in groups.tolist()]
-        train, validation, test = (np.flatnonzero(np.array(marked) == part) for part in PARTS)
-        assert (fold[test] == number).all()
-        found.append(Split(f"fold {number}", train, validation, test, _hash(clips, marked)))
-    return found
-
-
-def _hash(clips: Sequence[Clip], parts: Sequence[str]) -> str:
-    marked = [
-        Clip(clip_id=c.clip_id, corpus=c.corpus, speaker=c.speaker, labels={"partition": part})
-        for c, part in zip(clips, parts, strict=True)
-    ]
-    return published_split(marked, {part: part for part in PARTS}).sha256
-
-
-def _fewer(clips: Sequence[Clip], split: Split, config: SocialMaeConfig) -> Split:
-    """The same split with some speakers only in its training part; more of them include fewer."""
-    speakers = np.array([clip.speaker for clip in clips])
-    people = np.unique(speakers[split.train])
-    kept = np.random.default_rng([config.seed, 76]).permutation(people)[: config.labelled_speakers]
-    train = split.train[np.isin(speakers[split.train], kept)]
-    parts = np.full(len(clips), "unused", dtype=object)
-    for part in PARTS[1:]:
-        parts[getattr(split, part)] = part
-    parts[train] = "train"
-    digest = f"{split.sha256[:32]}{len(kept):032x}"
-    return Split(f"{split.name}, {len(kept)} speakers", train, split.validation, split.test, digest)
 
 
 def draw_zero_shot(

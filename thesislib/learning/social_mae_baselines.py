@@ -13,8 +13,10 @@ from thesislib.config import SocialMaeConfig
 from thesislib.corpora.splits import Split
 from thesislib.learning.checkpointing import contained_randomness
 from thesislib.learning.datasets import Batch
-from thesislib.learning.social_mae_data import TASKS, Windows
-from thesislib.learning.social_mae_training import fit_task, front_end, outputs_of
+from thesislib.learning.social_mae_data import Windows
+from thesislib.learning.social_mae_pretraining import front_end
+from thesislib.learning.social_mae_tasks import TASKS
+from thesislib.learning.social_mae_training import fit_task, outputs_of
 from thesislib.models.masked_autoencoder import Mode
 
 HEAD_WEIGHTS: Mapping[str, Mapping[str, float]] = {

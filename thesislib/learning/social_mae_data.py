@@ -1,10 +1,10 @@
-"""What chapter 7 learns from: windows of a corpus, decoded once, and what is to be told of them.
+"""What chapter 7 learns from: windows of a corpus, decoded once.
 
 Sound and candidate frames of every window are decoded together (`thesislib.signals.audio_visual`)
 and kept in files that are mapped into memory, so that a corpus need not fit in it. A window that
 cannot be used is left out by name.
 
-Source: thesis sections 7.3 and 7.5; notes items 6, 7, 10 and 12.
+Source: thesis sections 7.3 and 7.5; notes items 6 and 7.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ from thesislib.corpora.twins.voice import parse_effects
 from thesislib.errors import InputError
 from thesislib.files import atomic_write, sha256_file
 from thesislib.learning.datasets import seeded
-from thesislib.learning.laugh_data import CLASS_OF, SILENCE, choose
+from thesislib.learning.laugh_data import SILENCE, choose
 from thesislib.models.face_detector import load_face_detector
 from thesislib.reproduce.jobs import exclusive
 from thesislib.signals.audio import SAMPLE_RATE
@@ -40,29 +40,7 @@ from thesislib.signals.audio_visual import Window, read_window
 from thesislib.signals.decoding import DecodingWorker
 from thesislib.signals.face import LandmarkDetector
 
-TRAITS = ("openness", "conscientiousness", "extraversion", "agreeableness", "neuroticism")
 Say = Callable[[str], None]
-
-
-class Task(NamedTuple):
-    """What is told of a clip.
-
-    Attributes:
-        label: Name of the clips' label; empty for the scores `TRAITS`.
-        kind: ``classification`` or ``regression``.
-    """
-
-    label: str
-    kind: Literal["classification", "regression"]
-
-
-TASKS = {
-    "crema-d": Task("emotion", "classification"),
-    "emodb": Task("emotion", "classification"),
-    "first-impressions": Task("", "regression"),
-    "ndc-me": Task("expression", "classification"),
-}
-"""Corpus to task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +177,7 @@ def ingest(
         view=[view.audio_frames, view.candidates, view.size, view.faces],
         detector=None if detector is None else detector.identity,
         seed=seed,
-        code=code_sha256(["thesislib.learning.social_mae_data"]),
+        code=code_sha256(["thesislib.signals.audio_visual", "thesislib.signals.face"]),
     )
     folder = cache_folder("windows", key)
     # Of jobs that want the same windows at the same time, one decodes them.
@@ -288,47 +266,6 @@ def _mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if path.stat().st_size != prod(shape) * dtype.itemsize:
         raise ValueError(f"{path} is not of shape {shape}")
     return torch.from_file(str(path), shared=False, size=prod(shape), dtype=dtype).view(shape)
-
-
-def class_names(corpus: str, clips: Sequence[Clip]) -> list[str]:
-    """Classes of a task in the order of the outputs; the traits of a regression.
-
-    >>> class_names("ndc-me", [])
-    ['Laughs', 'Smiles', 'None']
-    """
-    if corpus == "ndc-me":
-        return list(CLASS_OF.values())
-    task = TASKS[corpus]
-    if task.kind == "regression":
-        return list(TRAITS)
-    return sorted({clip.labels[task.label] for clip in clips})
-
-
-def targets(corpus: str, clips: Sequence[Clip], names: Sequence[str]) -> Tensor:
-    """Class numbers `(N,)`, or traits `(N, 5)` in [0, 1].
-
-    Args:
-        corpus: A key of `TASKS`.
-        clips: N clips of it.
-        names: From `class_names`.
-
-    Raises:
-        InputError: a clip has no such label or score.
-    """
-    task = TASKS[corpus]
-    try:
-        if task.kind == "regression":
-            return torch.tensor([[clip.scores[name] for name in names] for clip in clips])
-        return torch.tensor([names.index(label_of(corpus, clip)) for clip in clips])
-    except (KeyError, ValueError) as error:
-        what = task.label or "traits"
-        raise InputError(corpus, f"a clip lacks {error}", f"restore the labels of {what}") from None
-
-
-def label_of(corpus: str, clip: Clip) -> str:
-    """The class of a clip as the models name it."""
-    label = clip.labels[TASKS[corpus].label]
-    return CLASS_OF[label] if corpus == "ndc-me" else label
 
 
 _HASHES: dict[tuple[Path, int, int], str] = {}

@@ -187,7 +187,6 @@ def f1_table(records: Sequence[RunRecord], table: str) -> pd.DataFrame:
             printed = reported(table, str(row), f"{short} f1-score")
             cells[row, f"{short} F1, reported"] = f"{printed:.3f}"
             cells[row, f"{short} F1, twin"] = _probe(runs, factor, branch, f"{short}_f1")
-        cells[row, "runs"] = str(len(runs))
     return pd.Series(cells).unstack(sort=False).rename_axis("configuration")
 
 
@@ -205,27 +204,26 @@ def real_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             for metric in ("micro_f1", "macro_f1"):
                 column = f"{factor}, {metric.replace('_f1', ' F1')}"
                 cells[row, column] = _probe(runs, factor, branch, metric)
-        cells[row, "runs"] = str(len(runs))
     return pd.Series(cells).unstack(sort=False).rename_axis("configuration")
 
 
 def confusion_table(records: Sequence[RunRecord], results: Path) -> pd.DataFrame:
     """Table 8.5 beside the twin: confusion of the frozen main branch, in percent of each row."""
     names = {"Laughs": "laugh", "Smiles": "smile", "None": "none"}
-    printed = reported_table("8.5")
     cells: dict[tuple[str, str], str] = {}
     for model in ENCODERS:
         runs, branch = _runs_of(records, cell_of("8.5", f"{model}-main-only"), "ndc-me-twin")
         twin = None
         if runs:  # it is frozen: every run says the same of it
             frame = runs[0].load_predictions(results)
-            twin = factor_confusion(frame, "expression", branch, list(names.values()))
-        for expected, target in names.items():
+            shares = factor_confusion(frame, "expression", branch, list(names.values()))
+            twin = shares.to_numpy()
+        for i, expected in enumerate(names):
             row = f"{model}-main-only / {expected}"
-            for predicted, label in names.items():
-                cells[row, f"{predicted}, reported"] = f"{float(printed.loc[row, predicted]):.1f}"
-                value = None if twin is None else float(twin.loc[target, label])
-                cells[row, f"{predicted}, twin"] = "–" if value is None else f"{value:.1f}"
+            for j, predicted in enumerate(names):
+                cells[row, f"{predicted}, reported"] = f"{reported('8.5', row, predicted):.1f}"
+                value = "–" if twin is None else f"{twin[i, j]:.1f}"
+                cells[row, f"{predicted}, twin"] = value
     return pd.Series(cells).unstack(sort=False).rename_axis("expected")
 
 
@@ -263,7 +261,9 @@ def claim_rows(
     if not tables:
         return pd.DataFrame()
     rows = pd.concat(tables, ignore_index=True)
-    rows["verdict"] = [verdict(r.low, r.high, r.p_holm) for r in rows.itertuples()]
+    rows["verdict"] = [
+        verdict(row["low"], row["high"], row["p_holm"]) for row in rows.to_dict("records")
+    ]
     return rows
 
 
@@ -285,16 +285,17 @@ def claim_table(rows: pd.DataFrame, part: str) -> pd.DataFrame:
         rows: From `claim_rows`.
         part: ``I1``, ``I2`` or ``I3``.
     """
+    rows = rows if rows.empty else rows[rows["part"] == part]
     if rows.empty:
-        return rows
-    rows = rows[rows["part"] == part]
+        return pd.DataFrame()
     cells: dict[tuple[str, str], str] = {}
-    for row in rows.itertuples():
-        place = f"{row.encoder}: {row.first} less {row.second}"
+    for row in rows.to_dict("records"):
+        model, first = str(row["encoder"]), str(row["first"])
+        place = f"{model}: {first} less {row['second']}"
         for column, task in (("reported, emotion", "8.2"), ("reported, laughs", "8.4")):
-            cells[place, column] = _reported_difference(part, row.encoder, row.first, task)
-        numbers = f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
-        cells[place, EVALUATED[row.evaluated]] = f"{numbers} {row.verdict}"
+            cells[place, column] = _reported_difference(part, model, first, task)
+        numbers = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+        cells[place, EVALUATED[row["evaluated"]]] = f"{numbers} {row['verdict']}"
     order = ["reported, emotion", "reported, laughs", *EVALUATED.values()]
     table = pd.Series(cells, dtype=object).unstack(sort=False, fill_value="–")
     return table[[name for name in order if name in table]].rename_axis(part)
@@ -304,12 +305,12 @@ def verdict_counts(rows: pd.DataFrame) -> pd.DataFrame:
     """How often each part of claim I holds, by what was probed."""
     if rows.empty:
         return rows
-    cells = {}
+    cells: dict[tuple[str, str], str] = {}
     for (part, evaluated), found in rows.groupby(["part", "evaluated"], sort=False)["verdict"]:
         counts = found.value_counts()
         told = [f"{name} in {counts[name]}" for name in ("holds", "reversed") if name in counts]
         summary = ", ".join(told) or "undecided"
-        cells[part, EVALUATED[evaluated]] = f"{summary} of {len(found)}"
+        cells[str(part), EVALUATED[str(evaluated)]] = f"{summary} of {len(found)}"
     table = pd.Series(cells).unstack(sort=False, fill_value="–")
     return table[[name for name in EVALUATED.values() if name in table]].sort_index()
 
@@ -349,7 +350,7 @@ def settings_table(
         drawn = chosen(records, RECONSTRUCTION, trained_on=WILD, **wanted)
         cells[row, "hidden patches, MSE"] = _three(_mse(r) for r in drawn)
         for term in ("contrast", "information"):
-            cells[row, f"{term}, nats"] = spread(r.metrics[term] for r in drawn)
+            cells[row, f"{term}, nats"] = _three(r.metrics[term].value for r in drawn)
         for evaluated in ("emodb-twin", "emodb"):
             runs = chosen(records, trained_on=WILD, evaluated=evaluated, **wanted)
             for factor in ("emotion", "speaker"):
@@ -402,7 +403,7 @@ def front_points(records: Sequence[RunRecord]) -> pd.DataFrame:
     if not table.empty:
         both = table[["contrast", "information"]].to_numpy(dtype=float)
         better = (both[:, None] <= both[None]).all(-1) & (both[:, None] < both[None]).any(-1)
-        table["front"] = ~better.any(axis=0)
+        table["front"] = np.logical_not(better.any(axis=0)).tolist()
     return table.rename_axis("setting")
 
 
@@ -497,9 +498,8 @@ def in_words(table: pd.DataFrame, name: str) -> str:
     ...     {"auxiliary less main": ["-0.2 less", "+0.1 undecided"],
     ...      "both less main": ["+0.1 more", "+0.0 undecided"]}, index=["emotion", "sex"])
     >>> in_words(table, "A twin")
-    'A twin: the auxiliary branch knows less than the main branch of emotion, more of nothing; \
-undecided: sex. Both together know more than the main branch of emotion, less of nothing; \
-undecided: sex.'
+    'A twin: the auxiliary branch knows less than the main branch of emotion; undecided: sex. \
+Both branches together know more than the main branch of emotion; undecided: sex.'
     """
     if table.empty:
         return f"{name}: no runs yet."
@@ -509,11 +509,8 @@ undecided: sex.'
         told[column] = {word: _listed(words.index[words == word]) for word in set(words)}
     first, second = told["auxiliary less main"], told["both less main"]
     return (
-        f"{name}: the auxiliary branch knows less than the main branch of "
-        f"{first.get('less', 'nothing')}, more of {first.get('more', 'nothing')}; "
-        f"undecided: {first.get('undecided', 'nothing')}. Both together know more than the main "
-        f"branch of {second.get('more', 'nothing')}, less of {second.get('less', 'nothing')}; "
-        f"undecided: {second.get('undecided', 'nothing')}."
+        f"{name}: the auxiliary branch knows {_than_main(first)}. "
+        f"Both branches together know {_than_main(second)}."
     )
 
 
@@ -576,6 +573,15 @@ def _three(values: Iterable[float]) -> str:
     if not found:
         return "–"
     return f"{_mean(found):.3f} ({min(found):.3f} to {max(found):.3f})"
+
+
+def _than_main(told: dict[str, str]) -> str:
+    """Less and more of what than the main branch, and what is undecided, where there is any."""
+    clear = [
+        f"{word} than the main branch of {told[word]}" for word in ("less", "more") if word in told
+    ]
+    text = ", ".join(clear) or "neither less nor more of anything, as far as the runs tell"
+    return f"{text}; undecided: {told['undecided']}" if "undecided" in told else text
 
 
 def _listed(names: Iterable[object]) -> str:

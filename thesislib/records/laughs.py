@@ -8,31 +8,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from thesislib.config import LaughConfig, for_profile
-from thesislib.evaluation.claims_laughs import (
-    Contrast,
-    Frames,
-    claim_a,
-    claim_b,
-    claim_c1,
-    claim_c2,
-    claim_d,
-    claim_e,
-    contrast,
-    contrasts_table,
-    f1,
-)
-from thesislib.evaluation.intensity import heat_map
+from thesislib.evaluation.intensity import CLASSES, balanced_confusion, heat_map
 from thesislib.evaluation.significance import Estimate
 from thesislib.records.record import RunRecord
 from thesislib.records.reported import reported_table
 
 TABLES = {"audio": "6.1", "video": "6.2", "mlp": "6.3"}
 """Model to the table of the thesis that reports on it."""
+HEAT_MAPS = {"audio": "6.2", "mlp": "6.4"}
+"""Model to the figure that prints its detection by intensity, in numbers."""
 ROWS = {
     ("ndc-me", "scratch"): "NDC-ME / From scratch",
     ("ndc-me", "pretrained"): "NDC-ME / Finetuned",
@@ -50,10 +41,9 @@ def strength(record: RunRecord) -> float | None:
     1 is the documented size, 0 the null twin, in which laughs and smiles are annotated and leave
     no trace.
     """
-    usual = _effects(str(_default(record)["effects"]))
-    given = _effects(str(record.config["effects"]))
-    scales = {given.pop(name, 1.0) for name in SEEN}
-    return scales.pop() if len(scales) == 1 and given == usual else None
+    unusual = planted(record)
+    scales = {unusual.pop(name, 1.0) for name in SEEN}
+    return scales.pop() if len(scales) == 1 and not unusual else None
 
 
 def chosen(
@@ -112,88 +102,43 @@ def models_table(
 
 
 def spread(estimates: Iterable[Estimate]) -> str:
-    """Mean over seeds with the lowest and the highest; a dash where there is none."""
+    """Mean over seeds with the lowest, the highest and their number; a dash where there is none.
+
+    >>> spread(Estimate(value, 0, 1, n=9, unit="share") for value in (0.5, 0.6))
+    '0.55 (0.50 to 0.60; 2)'
+    >>> spread([])
+    '–'
+    """
     values = [estimate.value for estimate in estimates]
     if not values:
         return "–"
     mean = sum(values) / len(values)
-    return f"{mean:.2f} ({min(values):.2f} to {max(values):.2f})"
+    if len(values) == 1:
+        return f"{mean:.2f} (1)"
+    return f"{mean:.2f} ({min(values):.2f} to {max(values):.2f}; {len(values)})"
 
 
-def laugh_contrasts(
-    records: Sequence[RunRecord], results: Path, *, at: float = 1.0, replicates: int, seed: int = 0
-) -> list[Contrast]:
-    """Every part of claims A to E at one strength; those that lack records are left out."""
-
-    def frames(tested: str, *starts: str) -> dict[str, dict[str, Frames]]:
-        """By start and model, of the seeds that all of these have."""
-        runs = {
-            (start, model): {
-                r.seed: r for r in chosen(records, at=at, tested=tested, start=start, model=model)
-            }
-            for start in starts
-            for model in TABLES
-        }
-        shared = sorted(set.intersection(*(set(found) for found in runs.values())))
-        return {
-            start: {
-                model: [runs[start, model][n].load_predictions(results) for n in shared]
-                for model in TABLES
-            }
-            for start in starts
-        }
-
-    own = frames("ndc-me", "scratch")["scratch"]
-    other = frames("ifadv", "scratch", "pretrained")
-    options = {"replicates": replicates, "seed": seed}
-    found: list[Contrast] = []
-    if other["scratch"]["mlp"]:
-        found += claim_a(other["scratch"], other["pretrained"], **options)
-    voice, face, fusion = (own[model] for model in TABLES)
-    if fusion:
-        found += claim_b(voice, face, fusion, **options)
-        models = {"voice": voice, "face": face, "both": fusion}
-        found += claim_c1(models, **options)
-        found += claim_c2("face", face, **options)
-        found += claim_d(voice, face, fusion, **options)
-        found += claim_e("face", face, **options)
-    return found
+def strengths(records: Iterable[RunRecord]) -> list[float]:
+    """Strengths that any record is of, from the null twin up."""
+    return sorted({at for record in records if (at := strength(record)) is not None})
 
 
-def claims_table(
-    records: Sequence[RunRecord], results: Path, *, at: float = 1.0, replicates: int = 2000
-) -> pd.DataFrame:
-    """Claims A to E at one strength: difference, interval, Holm's p-value, verdict."""
-    table = contrasts_table(laugh_contrasts(records, results, at=at, replicates=replicates))
-    if table.empty:
-        return table
-    return pd.DataFrame(
-        {
-            "claim": table["claim"],
-            "difference": [_interval(row) for row in table.itertuples()],
-            "p (Holm)": [f"{p:.3f}" for p in table["p_holm"]],
-            "speakers": table["speakers"],
-            "verdict": table["verdict"],
-        }
-    ).set_index(table["part"])
+def coverage(records: Iterable[RunRecord], planned: Iterable[LaughConfig]) -> pd.DataFrame:
+    """How much of a grid is recorded: conditions in rows, seeds planned and recorded.
 
-
-def claims_by_strength(
-    records: Sequence[RunRecord], results: Path, *, replicates: int = 2000
-) -> pd.DataFrame:
-    """The same in columns by strength: the null twin must not be found, the others may grow."""
-    strengths = sorted({at for r in records if (at := strength(r)) is not None})
-    columns = {}
-    for at in strengths:
-        table = contrasts_table(laugh_contrasts(records, results, at=at, replicates=replicates))
-        if table.empty:
-            continue
-        names = [
-            f"{claim}: {part}" for claim, part in zip(table["claim"], table["part"], strict=True)
-        ]
-        cells = [f"{row.difference:+.2f} {row.verdict}" for row in table.itertuples()]
-        columns[f"strength {at:g}"] = pd.Series(cells, index=names)
-    return pd.DataFrame(columns).fillna("–")
+    Args:
+        records: Of chapter 6.
+        planned: Configurations of the grid.
+    """
+    done = {_condition(r.config, r.profile) for r in records if r.experiment == "laughs"}
+    counts: dict[tuple[str, ...], list[int]] = {}
+    for config in planned:
+        *condition, seed = _condition(config.as_dict(), config.profile)
+        count = counts.setdefault(tuple(condition), [0, 0])
+        count[0] += 1
+        count[1] += (*condition, seed) in done
+    index = pd.MultiIndex.from_tuples(counts, names=["start", "scope", "split", "twin"])
+    return pd.DataFrame(list(counts.values()), index=index, columns=["seeds planned", "recorded"])
 
 
 def by_sex(records: Sequence[RunRecord], tested: str = "ndc-me") -> pd.DataFrame:
@@ -208,32 +153,74 @@ def by_sex(records: Sequence[RunRecord], tested: str = "ndc-me") -> pd.DataFrame
 
 
 def by_split(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """F1 on unseen people, F1 of the thesis's random split, and the optimism of the latter."""
+    """F1 on unseen people, F1 of the thesis's random split, and the optimism of the latter.
+
+    Of both splits the seeds are taken that both have.
+    """
     rows = {}
     for model in TABLES:
-        means = {}
-        for split in ("speaker", "random"):
-            runs = chosen(records, split=split, tested="ndc-me", start="scratch", model=model)
-            values = [run.metrics["f1_harmonic"].value for run in runs]
-            means[split] = sum(values) / len(values) if values else float("nan")
+        runs = {
+            split: {
+                run.seed: run.metrics["f1_harmonic"]
+                for run in chosen(
+                    records, split=split, tested="ndc-me", start="scratch", model=model
+                )
+            }
+            for split in ("speaker", "random")
+        }
+        shared = sorted(runs["speaker"].keys() & runs["random"].keys())
+        speaker, random = ([runs[split][n] for n in shared] for split in ("speaker", "random"))
+        gains = [r.value - s.value for r, s in zip(random, speaker, strict=True)]
         rows[model] = {
-            "people unseen": f"{means['speaker']:.2f}",
-            "random": f"{means['random']:.2f}",
-            "optimism": f"{means['random'] - means['speaker']:+.2f}",
+            "people unseen": spread(speaker),
+            "random": spread(random),
+            "optimism": f"{sum(gains) / len(gains):+.2f}" if gains else "–",
         }
     return pd.DataFrame(rows).T.rename_axis("F1")
+
+
+def recalls_by_strength(records: Sequence[RunRecord], tested: str = "ndc-me") -> pd.DataFrame:
+    """Recall of each class by model and strength, from scratch: who is at a ceiling, who at chance.
+
+    A recall of 1 leaves a difference no room to grow, one third is what guessing reaches.
+    """
+    cells = {}
+    for at in strengths(records):
+        for model in TABLES:
+            runs = chosen(records, at=at, tested=tested, start="scratch", model=model)
+            if runs:
+                for name in CLASSES:
+                    found = spread(r.metrics[f"recall_{name}"] for r in runs)
+                    cells[model, name, f"strength {at:g}"] = found
+    if not cells:
+        return pd.DataFrame()
+    shown = pd.Series(cells).unstack(fill_value="–", sort=False)
+    return shown.rename_axis(index=["model", "recall of"])
+
+
+def balanced_confusions(records: Sequence[RunRecord], results: Path) -> pd.DataFrame:
+    """Per cent of each expected class by prediction, from scratch, all seeds of a model together.
+
+    Source: as the confusion matrices of notes item 22, in which classes count alike.
+    """
+    tables = {}
+    for model in TABLES:
+        if runs := chosen(records, tested="ndc-me", start="scratch", model=model):
+            tables[model] = balanced_confusion(pooled_predictions(runs, results))
+    if not tables:
+        return pd.DataFrame()
+    return pd.concat(tables, names=["model", "expected"]).round(1).rename_axis(columns="predicted")
 
 
 def by_leakage(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Recall of the laughs by amplitude of the other person in the microphone, 1 as documented."""
     cells: dict[tuple[float, str], list[Estimate]] = defaultdict(list)
     for record in records:
-        given = _effects(str(record.config["effects"]))
-        leakage = given.pop("leakage", 1.0)
-        configuration = record.configuration
+        unusual, configuration = planted(record), record.configuration
+        leakage = unusual.pop("leakage", 1.0)
         if (
             record.experiment == "laughs"
-            and given == _effects(str(_default(record)["effects"]))
+            and not unusual
             and (configuration["start"], configuration["split"]) == ("scratch", "speaker")
             and configuration["tested"] == "ndc-me"
             and configuration["model"] in TABLES
@@ -254,50 +241,59 @@ def by_scope(records: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.Series(cells).unstack(sort=False).rename_axis("what is trained")
 
 
-def pooled_heat_map(records: Sequence[RunRecord], results: Path) -> pd.DataFrame:
-    """Heat map of several seeds' predictions together."""
-    return heat_map(pd.concat([r.load_predictions(results) for r in records]))
+def pooled_predictions(records: Sequence[RunRecord], results: Path) -> pd.DataFrame:
+    """Several seeds' predictions together."""
+    return pd.concat([r.load_predictions(results) for r in records], ignore_index=True)
 
 
-def leakage_contrast(
-    records: Sequence[RunRecord], results: Path, model: str, *, replicates: int = 2000
-) -> Contrast | None:
-    """F1 without the other person's voice less with it, over the seeds that both have."""
-    without: dict[tuple[int, str, str], RunRecord] = {}
-    with_it: dict[tuple[int, str, str], RunRecord] = {}
-    for record in records:
-        if record.experiment != "laughs" or record.configuration["model"] != model:
-            continue
-        given = _effects(str(record.config["effects"]))
-        kind = given.pop("leakage", None)
-        if given == _effects(str(_default(record)["effects"])) and kind in (0.0, None):
-            place = without if kind == 0.0 else with_it
-            key = (record.seed, record.configuration["tested"], record.configuration["start"])
-            if record.configuration["split"] == "speaker":
-                place[key] = record
-    shared = sorted(without.keys() & with_it.keys())
-    if not shared:
-        return None
-    return contrast(
-        "leakage", f"{model}: F1 without the other's voice less with it",
-        _frames([without[key] for key in shared], results),
-        _frames([with_it[key] for key in shared], results), f1, replicates=replicates, seed=0,
-    )  # fmt: skip
+def beside_heat_maps(
+    records: Sequence[RunRecord], results: Path, model: str, start: str
+) -> dict[str, pd.DataFrame]:
+    """Reported and twin heat maps of one model and start, by title, for both corpora.
+
+    Figure 6.3 (the face) has no numbers in the thesis's text; what lacks records is left out.
+    """
+    maps = {}
+    told = "scratch" if start == "scratch" else "fine-tuned"
+    for tested in ("ndc-me", "ifadv"):
+        if model in HEAT_MAPS:
+            printed = reported_table(f"Figure {HEAT_MAPS[model]}, {told}, {tested.upper()}")
+            maps[f"reported, {tested.upper()}"] = printed
+        if runs := chosen(records, tested=tested, start=start, model=model):
+            seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
+            title = f"twin of {tested.upper()}, {seeds}"
+            maps[title] = heat_map(pooled_predictions(runs, results))
+    return maps
 
 
-def _default(record: RunRecord) -> Mapping[str, object]:
-    return for_profile(LaughConfig, record.profile).as_dict()
+def planted(record: RunRecord) -> dict[str, float]:
+    """Scales of planted effects that a record's twin was written with, where they are not usual."""
+    return _unusual(str(record.config["effects"]), record.profile)
+
+
+def _unusual(effects: str, profile: str) -> dict[str, float]:
+    """Effects that differ from the profile's; what the profile scales and these do not is 1."""
+    usual, given = _usual(profile), _effects(effects)
+    scales = {name: given.get(name, 1.0) for name in {*usual, *given}}
+    return {n: scale for n, scale in sorted(scales.items()) if scale != usual.get(n, 1.0)}
+
+
+def _condition(config: Mapping[str, Any], profile: str) -> tuple[str, ...]:
+    """Start, scope, split, twin and seed of a run, as words."""
+    scratch = config["start"] == "scratch"
+    scales = _unusual(str(config["effects"]), profile)
+    told = ", ".join(f"{name} x {scale:g}" for name, scale in scales.items())
+    common = {scales.get(name, 1.0) for name in SEEN}
+    if scales.keys() <= set(SEEN) and len(common) == 1:
+        told = f"strength {common.pop():g}"
+    scope = "–" if scratch else str(config["scope"])
+    return str(config["start"]), scope, str(config["split"]), told, str(config["seed"])
+
+
+@cache
+def _usual(profile: str) -> dict[str, float]:
+    return _effects(for_profile(LaughConfig, profile).effects)
 
 
 def _effects(text: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in (p.partition("=") for p in text.split())}
-
-
-def _frames(records: Sequence[RunRecord], results: Path) -> Frames:
-    """Predictions in order of seed."""
-    return [r.load_predictions(results) for r in sorted(records, key=lambda r: r.seed)]
-
-
-def _interval(row: object) -> str:
-    difference, low, high = (getattr(row, name) for name in ("difference", "low", "high"))
-    return f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -1,0 +1,259 @@
+"""Chapter 8's tables from made-up records whose answers are known beforehand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from thesislib import figures
+from thesislib.evaluation.metrics import measure
+from thesislib.figures import disentanglement as draw
+from thesislib.models.dual_branch import PatchGrid
+from thesislib.records import disentanglement as tables
+from thesislib.records.record import RunRecord
+from thesislib.records.reported import reported_table
+
+CLASSES = {
+    "emotion": ("anger", "fear", "joy"),
+    "speaker": ("a", "b"),
+    "expression": ("laugh", "smile", "none"),
+}
+SPEAKERS = [f"s{number}" for number in range(10)]
+
+
+def probed(factor, hits, seed):
+    """A frame in which each branch is right as often as `hits` says, alike for every speaker."""
+    generator = np.random.default_rng(seed)
+    classes = CLASSES[factor]
+    rows = []
+    for branch, share in hits.items():
+        for number in range(300):
+            target = number % len(classes)
+            right = generator.random() < share
+            predicted = target if right else (target + 1) % len(classes)
+            rows.append(
+                (
+                    f"c{number}", SPEAKERS[number // 3 % 10], "f", factor, branch,
+                    classes[target], classes[predicted],
+                )
+            )  # fmt: skip
+    columns = ["clip_id", "speaker", "fold", "factor", "branch", "target", "prediction"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def drawn(mse, contrast, information):
+    return pd.DataFrame(
+        {
+            "clip_id": ["a#0", "b#1"], "speaker": ["a", "b"], "modality": "audio",
+            "region": "hidden", "squared_error": 100 * mse, "n": 100,
+            "contrast": contrast, "information": information,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A function that adds one record, and the list of what was added."""
+    records = []
+
+    def add(frame, evaluated, seed, **told):
+        config = {
+            "corpus": tables.WILD, "encoder": "speech-encoder", "losses": "all",
+            "weight": 0.01, "branches": "plain",
+        } | told  # fmt: skip
+        kind = "reconstruction" if "region" in frame else "classification"
+        experiment = tables.RECONSTRUCTION if "region" in frame else tables.PROBES
+        record = RunRecord(
+            run_id=f"r{len(records)}", kind=kind, chapter="08", experiment=experiment,
+            configuration={k: config[k] for k in ("encoder", "losses", "branches")}
+            | {"evaluated": evaluated},
+            profile="small", corpus="x", variant="twin", synthetic=True, seed=seed,
+            config=config | {"replicates": 20},
+            metrics=measure(kind, frame, replicates=20, seed=seed),
+        )  # fmt: skip
+        records.append(record.save(tmp_path, frame))
+
+    add.records, add.results = records, tmp_path
+    return add
+
+
+def hits(main, auxiliary, both):
+    return {"main": main, "auxiliary": auxiliary, "concatenated": both}
+
+
+def test_without_records_every_table_is_there():
+    nowhere = object()
+    assert (tables.loss_table([])["runs"] == "0").all()
+    for table in ("8.2", "8.3", "8.4"):
+        found = tables.f1_table([], table)
+        assert list(found.index) == list(reported_table(table).index)
+        assert (found["macro F1, twin"] == "–").all()
+    assert (tables.confusion_table([], nowhere)["None, twin"] == "–").all()
+    assert (tables.real_table([]) == "–").all().all()
+    claims = tables.claim_rows([], nowhere)
+    assert claims.empty
+    assert tables.claim_table(claims, "I1").empty
+    assert tables.verdict_counts(claims).empty
+    assert tables.mean_matrix([], "emodb-twin").empty
+    assert tables.scores_table([], "emodb-twin").empty
+    assert tables.front_points([]).empty
+    assert tables.runs_table([]).empty
+    assert tables.control_words([]) == []
+    found = tables.compared_factors([], nowhere, "emodb-twin")
+    assert tables.in_words(found, "x") == "x: no runs yet."
+    for group, rows in tables.SETTINGS.items():
+        found = tables.settings_table([], nowhere, group)
+        assert list(found.index) == list(rows)
+        assert (found["runs"] == "0").all()
+
+
+def test_a_twin_stands_beside_what_is_reported(book):
+    for seed in range(2):
+        frame = probed("emotion", hits(0.9, 0.5, 0.9), seed)
+        book(frame, "crema-d-twin", seed)
+    table = tables.f1_table(book.records, "8.2")
+    assert table.loc["whisper-main-only", "macro F1, reported"] == "0.665"
+    shown = table.loc["whisper-main-only", "macro F1, twin"]
+    values = [r.metrics["emotion/main/macro_f1"].value for r in book.records]
+    assert shown.startswith(f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f}")
+    auxiliary = table["macro F1, twin"]["whisper-all-losses / auxiliary-only"]
+    assert float(auxiliary.split()[0]) == pytest.approx(0.5, abs=0.06)
+    assert table["macro F1, twin"]["whisper-reconstruction-only / auxiliary-only"] == "–"
+    assert table["macro F1, twin"]["ast-main-only"] == "–"
+
+
+def test_rows_of_table_8_3_are_trained_on_clean_speech():
+    for row in ("ast-reconstruction-only", "ast-all-losses"):
+        assert tables.cell_of("8.3", row).trained_on == tables.CLEAN
+        assert tables.cell_of("8.2", f"{row} / auxiliary-only").trained_on == tables.WILD
+
+
+def test_the_confusion_is_in_percent_of_the_expected_class(book):
+    frame = probed("expression", hits(1.0, 0.0, 0.5), 0)
+    book(frame, "ndc-me-twin", 0)
+    table = tables.confusion_table(book.records, book.results)
+    assert table.loc["whisper-main-only / Laughs", "Laughs, twin"] == "100.0"
+    assert table.loc["whisper-main-only / Laughs", "Smiles, twin"] == "0.0"
+    assert table.loc["ast-main-only / None", "None, twin"] == "–"
+    assert table.loc["ast-main-only / None", "None, reported"] == "38.2"
+
+
+def test_the_loss_is_the_sum_of_the_terms_that_count(book):
+    book(drawn(0.2, 1.0, 3.0), tables.WILD, 0)
+    book(drawn(0.2, 1.0, 3.0), tables.WILD, 0, losses="reconstruction")
+    book(drawn(0.2, 1.0, 3.0), tables.WILD, 0, losses="no-reconstruction", weight=0.1)
+    book(drawn(0.2, 1.0, 3.0), tables.WILD, 0, losses="no-contrast")
+    found = [tables.total_loss(record) for record in book.records]
+    assert found == pytest.approx([0.24, 0.2, 0.4, 0.23])
+    table = tables.loss_table(book.records)
+    column = "twin, what is minimised"
+    assert table.loc["recon-cont-mi, Whisper / VoxCeleb2", column].startswith("0.240")
+    assert table.loc["reconstruction only, Whisper / VoxCeleb2", column].startswith("0.200")
+
+
+def test_claim_i_holds_where_it_was_planted_and_nowhere_else(book):
+    for seed in range(3):
+        for losses, share in (("all", 0.6), ("reconstruction", 0.4)):
+            frame = probed("emotion", hits(0.9, share, 0.9), seed)
+            book(frame, "crema-d-twin", seed, losses=losses)
+            frame = probed("emotion", hits(0.34, 0.34, 0.34), seed + 9)
+            book(frame, "emodb-twin-emotion-0", seed, losses=losses)
+    rows = tables.claim_rows(book.records, book.results, replicates=200)
+    planted = rows[rows["evaluated"] == "crema-d-twin"]
+    assert set(planted["part"]) == {"I1", "I2"}
+    assert set(planted["verdict"]) == {"holds"}
+    null = rows[rows["evaluated"] == "emodb-twin-emotion-0"]
+    assert (null["verdict"] == "undecided").all()
+    counts = tables.verdict_counts(rows)
+    assert counts.loc["I1", "CREMA-D twin"] == "holds in 2 of 2"
+    assert counts.loc["I2", "EmoDB twin, no emotion"] == "undecided of 1"
+    table = tables.claim_table(rows, "I1")
+    # 0.665 - 0.447 in Table 8.2, 0.532 - 0.433 in Table 8.4
+    (row,) = [name for name in table.index if "twin all, main" in name]
+    assert table.loc[row, "reported, emotion"] == "+0.22"
+    assert table.loc[row, "reported, laughs"] == "+0.10"
+    assert table.loc[row, "CREMA-D twin"].endswith("holds")
+    assert tables.claim_table(rows, "I3").empty
+
+
+def test_factors_are_told_in_words(book):
+    for seed in range(3):
+        frame = pd.concat(
+            [
+                probed("emotion", hits(0.9, 0.5, 0.9), seed),
+                probed("speaker", hits(0.5, 0.95, 0.95), seed),
+            ]
+        )
+        book(frame, "emodb-twin", seed)
+    table = tables.compared_factors(book.records, book.results, "emodb-twin", replicates=200)
+    words = tables.in_words(table, "Twin")
+    assert (
+        "knows less than the main branch of emotion, more than the main branch of speaker" in words
+    )
+    assert "together know more than the main branch of speaker; undecided: emotion." in words
+    matrix = tables.mean_matrix(book.records, "emodb-twin")
+    assert list(matrix.columns) == ["main", "auxiliary", "concatenated"]
+    assert matrix.loc["emotion", "main"] > matrix.loc["emotion", "auxiliary"]
+    assert matrix.loc["speaker", "main"] < matrix.loc["speaker", "auxiliary"]
+    scores = tables.scores_table(book.records, "emodb-twin")
+    assert {"emotion", "speaker", "main", "auxiliary", "all factors"} == set(scores.index)
+    figure = draw.factor_heatmaps({"Twin": matrix})
+    assert figure.axes[0].texts[0].get_text() == f"{matrix.iloc[0, 0]:.2f}"
+    figures.plt.close(figure)
+
+
+def test_controls_are_compared_seed_by_seed(book):
+    for seed, mse in enumerate((0.1, 0.2)):
+        book(drawn(mse, 1.0, 0.5), tables.WILD, seed)
+        book(drawn(3 * mse, 1.0, 0.5), tables.WILD, seed, branches="decode-auxiliary")
+        frame = probed("emotion", hits(0.9, 0.5, 0.9), seed)
+        book(frame, "emodb-twin", seed)
+        frame = probed("emotion", hits(0.9, 0.9, 0.9), seed)
+        book(frame, "emodb-twin", seed, branches="decode-auxiliary")
+    (line,) = tables.control_words(book.records)
+    assert line.startswith("auxiliary branch alone: error 3.00 times")
+    table = tables.settings_table(book.records, book.results, "controls", replicates=100)
+    difference = table.loc["auxiliary branch alone", "emotion less first row, twin"]
+    assert float(difference.split()[0]) == pytest.approx(0.4, abs=0.08)
+    assert table.loc["both branches", "emotion less first row, twin"] == "–"
+    assert table.loc["main branch alone", "runs"] == "0"
+
+
+def test_the_front_holds_what_no_setting_betters_in_both(book):
+    book(drawn(0.1, 0.5, 0.5), tables.WILD, 0)
+    book(drawn(0.1, 0.2, 0.9), tables.WILD, 0, branches="lambda-1", weight=1.0)
+    book(drawn(0.1, 0.9, 0.9), tables.WILD, 0, losses="reconstruction")
+    book(drawn(0.1, 0.9, 0.1), tables.WILD, 0, losses="no-contrast")
+    book(drawn(0.1, 0.0, 0.0), tables.WILD, 0, branches="club")
+    points = tables.front_points(book.records)
+    assert dict(points["front"]) == {
+        "λ = 0.01": True, "λ = 1": True, "reconstruction alone": False, "without contrast": True,
+    }  # fmt: skip
+    figure = draw.loss_front(points)
+    (line,) = figure.axes[0].lines
+    assert list(line.get_xdata()) == [0.2, 0.5, 0.9]
+    figures.plt.close(figure)
+
+
+def test_diagrams_carry_the_numbers_of_the_sizes():
+    grid = PatchGrid(blocks=20, bands=5, frames=10, mels=16, whisper=True)
+    boxes = draw.pretraining_boxes(
+        grid, width=384, layers=(4, 2), decoder=(4, 64), mask_ratio=0.75, weight=0.01
+    )
+    texts = " ".join(text for _, _, text, _ in boxes).replace("\n", " ")
+    for part in ("100 tokens of 384", "25 of 100", "75 mask tokens", "auxiliary branch 2 layers"):
+        assert part in texts
+    figure = draw.pipeline(boxes, draw.PRETRAINING_ARROWS)
+    assert len(figure.axes[0].patches) >= len(boxes)
+    figures.plt.close(figure)
+    assert max(max(pair) for pair in draw.PRETRAINING_ARROWS) == len(boxes) - 1
+    assert max(max(pair) for pair in draw.PROBING_ARROWS) < len(draw.probing_boxes(grid, width=4))
+
+
+def test_a_reconstruction_has_three_pictures_a_clip():
+    whole = np.random.default_rng(0).normal(size=(2, 20, 16))
+    seen = whole.copy()
+    seen[:, 5:] = np.nan
+    figure = draw.reconstructions(["one", "two"], whole, seen, whole)
+    assert len(figure.axes) == 6
+    assert np.isnan(figure.axes[1].images[0].get_array().filled(np.nan)).any()
+    figures.plt.close(figure)

@@ -1,0 +1,160 @@
+"""Claims A to E of chapter 6 judged from its records, by strength of what was planted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from thesislib.evaluation.claims_laughs import (
+    Contrast,
+    Frames,
+    claim_a,
+    claim_b,
+    claim_c1,
+    claim_c2,
+    claim_d,
+    claim_e,
+    class_f1,
+    contrast,
+    contrasts_table,
+)
+from thesislib.records.laughs import TABLES, chosen, planted, strengths
+from thesislib.records.record import RunRecord
+
+
+def laugh_contrasts(
+    records: Sequence[RunRecord], results: Path, *, at: float = 1.0, replicates: int, seed: int = 0
+) -> list[Contrast]:
+    """Every part of claims A to E at one strength; those that lack records are left out.
+
+    Models are compared over the seeds that all of them have.
+
+    Args:
+        records: Of chapter 6.
+        results: Folder that holds their predictions.
+        at: Strength of what laughs and smiles do to face and voice.
+        replicates: Of the bootstrap over speakers.
+        seed: Of the bootstrap.
+    """
+
+    def frames(tested: str, *starts: str) -> dict[str, dict[str, Frames]]:
+        """By start and model."""
+        runs = {
+            (start, model): {
+                r.seed: r for r in chosen(records, at=at, tested=tested, start=start, model=model)
+            }
+            for start in starts
+            for model in TABLES
+        }
+        shared = sorted(set.intersection(*(set(found) for found in runs.values())))
+        return {
+            start: {
+                model: [runs[start, model][n].load_predictions(results) for n in shared]
+                for model in TABLES
+            }
+            for start in starts
+        }
+
+    own = frames("ndc-me", "scratch")["scratch"]
+    other = frames("ifadv", "scratch", "pretrained")
+    found: list[Contrast] = []
+    if other["scratch"]["mlp"]:
+        found += claim_a(other["scratch"], other["pretrained"], replicates=replicates, seed=seed)
+    voice, face, fusion = (own[model] for model in TABLES)
+    if fusion:
+        models = {"voice": voice, "face": face, "both": fusion}
+        found += claim_b(voice, face, fusion, replicates=replicates, seed=seed)
+        found += claim_c1(models, replicates=replicates, seed=seed)
+        found += claim_c2("face", face, replicates=replicates, seed=seed)
+        found += claim_d(voice, face, fusion, replicates=replicates, seed=seed)
+        found += claim_e("face", face, replicates=replicates, seed=seed)
+    return found
+
+
+def claims_table(
+    records: Sequence[RunRecord], results: Path, *, at: float = 1.0, replicates: int = 2000
+) -> pd.DataFrame:
+    """Claims A to E at one strength: difference, interval, Holm's p-value, verdict."""
+    return as_shown(laugh_contrasts(records, results, at=at, replicates=replicates))
+
+
+def claims_by_strength(
+    records: Sequence[RunRecord], results: Path, *, replicates: int = 2000
+) -> pd.DataFrame:
+    """The same in columns by strength: the null twin must not be found, the others may grow.
+
+    Each cell holds the difference, the verdict and the number of seeds.
+    """
+    columns = {}
+    for at in strengths(records):
+        table = contrasts_table(laugh_contrasts(records, results, at=at, replicates=replicates))
+        if not table.empty:
+            cells = [f"{r.difference:+.2f} {r.verdict} ({r.seeds})" for r in table.itertuples()]
+            index = pd.MultiIndex.from_frame(table[["claim", "part"]])
+            columns[f"strength {at:g}"] = pd.Series(cells, index=index)
+    if not columns:
+        return pd.DataFrame()
+    # In order of the claims: a strength may lack records that another one has.
+    return pd.DataFrame(columns).fillna("–").sort_index(level="claim", sort_remaining=False)
+
+
+def leakage_table(
+    records: Sequence[RunRecord], results: Path, *, replicates: int = 2000
+) -> pd.DataFrame:
+    """F1 of laughs without the other person's voice less with it, for voice, face and both.
+
+    The two twins have the same conversations; windows that one of them lacks are left out.
+    """
+    found = []
+    for model in TABLES:
+        runs: dict[float, dict[int, RunRecord]] = {0.0: {}, 1.0: {}}
+        for record in records:
+            unusual, told = planted(record), record.configuration
+            leakage = unusual.pop("leakage", 1.0)
+            wanted = {"model": model, "tested": "ndc-me", "start": "scratch", "split": "speaker"}
+            if (
+                record.experiment == "laughs"
+                and not unusual
+                and leakage in runs
+                and wanted.items() <= told.items()
+            ):
+                runs[leakage][record.seed] = record
+        pairs = [
+            _same_clips(*(runs[leakage][seed].load_predictions(results) for leakage in runs))
+            for seed in sorted(runs[0.0].keys() & runs[1.0].keys())
+        ]
+        pairs = [pair for pair in pairs if len(pair[0])]
+        if pairs:
+            without, with_it = ([pair[side] for pair in pairs] for side in (0, 1))
+            part = f"{model}: F1 of laughs without the other's voice less with it"
+            statistic = class_f1("Laughs")
+            found.append(
+                contrast("–", part, without, with_it, statistic, replicates=replicates, seed=0)
+            )
+    return as_shown(found)
+
+
+def as_shown(contrasts: Iterable[Contrast]) -> pd.DataFrame:
+    """Contrasts as a page prints them, parts in rows."""
+    table = contrasts_table(contrasts)
+    if table.empty:
+        return table
+    return pd.DataFrame(
+        {
+            "claim": table["claim"],
+            "difference": [
+                f"{r.difference:+.2f} [{r.low:+.2f}, {r.high:+.2f}]" for r in table.itertuples()
+            ],
+            "p (Holm)": [f"{p:.3f}" for p in table["p_holm"]],
+            "seeds": table["seeds"],
+            "speakers": table["speakers"],
+            "verdict": table["verdict"],
+        }
+    ).set_index(table["part"])
+
+
+def _same_clips(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    shared = set(first["clip_id"]) & set(second["clip_id"])
+    return first[first["clip_id"].isin(shared)], second[second["clip_id"].isin(shared)]
