@@ -1,6 +1,8 @@
 """Chapter 7 in parts; the whole of it runs in the notebook and at the smallest size below."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ SMALLEST = {
     "decoder_width": 32, "pretraining_epochs": 2, "pretraining_batch": 8, "epochs": 2,
 }  # fmt: skip
 EMOTIONS = ("anger", "fear")
+MANIFESTS = Path(__file__).parents[2] / "data_manifests"
 
 
 def config_of(**given):
@@ -306,6 +309,7 @@ def test_regions_are_those_of_the_filmed_face(project):
     from thesislib.corpora.twins.face_render import render
     from thesislib.signals.audio_visual import sample_frames
 
+    shutil.copytree(MANIFESTS, project / "data_manifests")
     config = config_of(clips=2, image_size=64)
     corpus = load_corpus("crema-d-twin", clips=2, workers=1)
     windows = ingest(corpus.clips, View(audio_frames=32, candidates=8, size=64))
