@@ -159,7 +159,7 @@ def test_scopes_and_recalls_are_means_of_their_own_runs(add):
 
 def test_coverage_counts_planned_runs_that_are_recorded(add):
     planned = [
-        for_profile(LaughConfig, "small", seed=seed, **given)
+        for_profile(LaughConfig, "small", seed=seed, **given).as_dict()
         for given in ({}, {"effects": NULL}, {"effects": f"{USUAL} leakage=0"})
         for seed in range(3)
     ]

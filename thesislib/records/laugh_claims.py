@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from thesislib.evaluation.claims_laughs import (
 )
 from thesislib.records.laughs import TABLES, chosen, planted, strengths
 from thesislib.records.record import RunRecord
+
+NAMES = {"audio": "voice", "video": "face", "mlp": "both"}
+"""Models as claims call them."""
 
 
 def laugh_contrasts(
@@ -61,10 +65,14 @@ def laugh_contrasts(
     other = frames("ifadv", "scratch", "pretrained")
     found: list[Contrast] = []
     if other["scratch"]["mlp"]:
-        found += claim_a(other["scratch"], other["pretrained"], replicates=replicates, seed=seed)
+        scratch, pretrained = (
+            {NAMES[model]: runs for model, runs in other[start].items()}
+            for start in ("scratch", "pretrained")
+        )
+        found += claim_a(scratch, pretrained, replicates=replicates, seed=seed)
     voice, face, fusion = (own[model] for model in TABLES)
     if fusion:
-        models = {"voice": voice, "face": face, "both": fusion}
+        models = {NAMES[model]: runs for model, runs in own.items()}
         found += claim_b(voice, face, fusion, replicates=replicates, seed=seed)
         found += claim_c1(models, replicates=replicates, seed=seed)
         found += claim_c2("face", face, replicates=replicates, seed=seed)
@@ -91,7 +99,12 @@ def claims_by_strength(
     for at in strengths(records):
         table = contrasts_table(laugh_contrasts(records, results, at=at, replicates=replicates))
         if not table.empty:
-            cells = [f"{r.difference:+.2f} {r.verdict} ({r.seeds})" for r in table.itertuples()]
+            cells = [
+                f"{_signed(difference)} {verdict} ({seeds})"
+                for difference, verdict, seeds in zip(
+                    table["difference"], table["verdict"], table["seeds"], strict=True
+                )
+            ]
             index = pd.MultiIndex.from_frame(table[["claim", "part"]])
             columns[f"strength {at:g}"] = pd.Series(cells, index=index)
     if not columns:
@@ -128,7 +141,7 @@ def leakage_table(
         pairs = [pair for pair in pairs if len(pair[0])]
         if pairs:
             without, with_it = ([pair[side] for pair in pairs] for side in (0, 1))
-            part = f"{model}: F1 of laughs without the other's voice less with it"
+            part = f"{NAMES[model]}: F1 of laughs without the other's voice less with it"
             statistic = class_f1("Laughs")
             found.append(
                 contrast("–", part, without, with_it, statistic, replicates=replicates, seed=0)
@@ -145,14 +158,21 @@ def as_shown(contrasts: Iterable[Contrast]) -> pd.DataFrame:
         {
             "claim": table["claim"],
             "difference": [
-                f"{r.difference:+.2f} [{r.low:+.2f}, {r.high:+.2f}]" for r in table.itertuples()
+                f"{_signed(difference)} [{_signed(low)}, {_signed(high)}]"
+                for difference, low, high in zip(
+                    table["difference"], table["low"], table["high"], strict=True
+                )
             ],
-            "p (Holm)": [f"{p:.3f}" for p in table["p_holm"]],
+            "p (Holm)": ["–" if math.isnan(p) else f"{p:.3f}" for p in table["p_holm"]],
             "seeds": table["seeds"],
             "speakers": table["speakers"],
             "verdict": table["verdict"],
         }
     ).set_index(table["part"])
+
+
+def _signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.2f}"
 
 
 def _same_clips(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -123,17 +123,17 @@ def strengths(records: Iterable[RunRecord]) -> list[float]:
     return sorted({at for record in records if (at := strength(record)) is not None})
 
 
-def coverage(records: Iterable[RunRecord], planned: Iterable[LaughConfig]) -> pd.DataFrame:
+def coverage(records: Iterable[RunRecord], planned: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """How much of a grid is recorded: conditions in rows, seeds planned and recorded.
 
     Args:
         records: Of chapter 6.
-        planned: Configurations of the grid.
+        planned: Parameters of each run of the grid.
     """
     done = {_condition(r.config, r.profile) for r in records if r.experiment == "laughs"}
     counts: dict[tuple[str, ...], list[int]] = {}
     for config in planned:
-        *condition, seed = _condition(config.as_dict(), config.profile)
+        *condition, seed = _condition(config, str(config["profile"]))
         count = counts.setdefault(tuple(condition), [0, 0])
         count[0] += 1
         count[1] += (*condition, seed) in done
