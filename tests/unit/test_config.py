@@ -4,6 +4,7 @@ import pytest
 
 from thesislib.config import EXPERIMENTS, PROFILES, MainBranchConfig, for_profile
 from thesislib.errors import InputError
+from thesislib.files import project_root
 
 
 @pytest.mark.parametrize("kind", EXPERIMENTS)
@@ -49,6 +50,9 @@ def test_none_keeps_the_profiles_value():
     assert for_profile(MainBranchConfig, "small", clips=None, window_s=1).clips == 0
 
 
+CHAPTERS = {path.stem[:2] for path in (project_root() / "notebooks").glob("*.ipynb")}
+
+
 def test_a_notebooks_parameters_are_the_fields():
     import nbformat
 
@@ -59,6 +63,8 @@ def test_a_notebooks_parameters_are_the_fields():
     for kind in EXPERIMENTS:
         if kind.RUN and kind.CHAPTER in runs_itself:
             continue  # a chapter's second experiment: its notebook has the first one's parameters
+        if kind.RUN and kind.CHAPTER not in CHAPTERS:
+            continue  # its chapter is not in the book yet; `thesis train` runs it
         cells = nbformat.read(find_notebook(kind.CHAPTER), as_version=4).cells
         (source,) = (c.source for c in cells if "parameters" in c.metadata.get("tags", []))
         namespace = {}

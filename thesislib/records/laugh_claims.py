@@ -157,8 +157,9 @@ def as_shown(contrasts: Iterable[Contrast]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "claim": table["claim"],
+            "verdict": table["verdict"],
             "difference": [
-                f"{_signed(difference)} [{_signed(low)}, {_signed(high)}]"
+                "–" if math.isnan(difference) else f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
                 for difference, low, high in zip(
                     table["difference"], table["low"], table["high"], strict=True
                 )
@@ -166,7 +167,6 @@ def as_shown(contrasts: Iterable[Contrast]) -> pd.DataFrame:
             "p (Holm)": ["–" if math.isnan(p) else f"{p:.3f}" for p in table["p_holm"]],
             "seeds": table["seeds"],
             "speakers": table["speakers"],
-            "verdict": table["verdict"],
         }
     ).set_index(table["part"])
 

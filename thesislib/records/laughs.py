@@ -88,7 +88,8 @@ def models_table(
 ) -> pd.DataFrame:
     """Metrics of every model, from scratch and pretrained, on one corpus."""
     cells: dict[str, dict[str, list[Estimate]]] = {}
-    for record in chosen(records, tested=tested):
+    runs = chosen(records, tested=tested)
+    for record in sorted(runs, key=lambda r: r.configuration["start"], reverse=True):
         cells.setdefault(record.configuration["model"], defaultdict(list))
         for metric in metrics:
             key = f"{metric}, {record.configuration['start']}"
