@@ -13,7 +13,6 @@ from thesislib.evaluation.interaction_rows import contrast, interaction_frame
 from thesislib.records.claims import claim_j_table, interaction_table, judge, sign
 from thesislib.records.recording import Stopwatch, record_run
 
-
 MANIFEST = load_manifest("ifadv")
 
 
