@@ -14,7 +14,7 @@ chapter: "05"
 experiment: agreement
 profiles:
   tiny:
-    - {corpus: ifadv-twin, dyads: 4, duration_s: 60.0, replicates: 2, shuffles: 9}
+    - {corpus: ifadv-twin, replicates: 2}
 """
 
 

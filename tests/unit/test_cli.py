@@ -107,7 +107,7 @@ def test_a_twin_is_written_and_checked(thesis, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "99"], "chapter 99: has no notebook of its own; choose 05, 08"),
+        (["run", "99"], "chapter 99: has no notebook of its own; choose 01, 02"),
         (["run", "08", "-p", "sed", "1"], "parameter sed: is unknown to 08_affect"),
         (["run", "08", "-p", "seed"], "option -p: needs a name and a value"),
         (["run", "08", "-p", "profile", "small"], "option -p profile: has an option of its own"),

@@ -101,7 +101,9 @@ def test_every_committed_record_says_where_it_comes_from(record):
     assert record.profile == "small"
     assert len(record.manifest_sha256) == len(record.training_sha256) == 64
     assert record.environment.keys() == {"python", "torch", "cpu", "threads"}
-    assert record.command.startswith(f"thesis run {record.chapter}")
+    assert record.command.startswith(
+        (f"thesis run {record.chapter}", f"thesis train {record.chapter}")
+    )
     assert record.synthetic == (record.variant == "twin")
     assert record.seconds > 0
 

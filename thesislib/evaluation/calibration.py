@@ -40,7 +40,7 @@ def calibration_curve(predictions: pd.DataFrame, *, bins: int = BINS) -> pd.Data
 def calibration_error(
     predictions: pd.DataFrame, *, replicates: int, seed: int, bins: int = BINS
 ) -> Estimate:
-    """Expected calibration error: mean over clips of |confidence - accuracy| of their bin.
+    """Expected calibration error: mean gap of confidence and accuracy in bins.
 
     Args:
         predictions: Frame of kind *classification*.

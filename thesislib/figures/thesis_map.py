@@ -51,7 +51,7 @@ def links(
         experiments: The experiments of this edition.
 
     >>> [link.corpus for link in links() if link.chapter == "6"]
-    ['ifadv', 'ndc-me']
+    ['ccdb', 'ifadv', 'ndc-me']
     """
     found: dict[tuple[str, str], bool] = {}
     for manifest in list_manifests("corpus") if manifests is None else manifests:

@@ -75,7 +75,7 @@ def correlation_over_shifts(first: Tensor, second: Tensor, shifts: Sequence[int]
 
     >>> track = torch.tensor([[0.0, 1.0, 0.0, 0.0, 2.0, 0.0]])
     >>> correlation_over_shifts(track, track.roll(1), [-1, 0, 1]).round(decimals=1)
-    tensor([[ 1.0000, -0.5000, -0.3000]])
+    tensor([[ 1.0000, -0.5000, -0.5000]])
     """
     reach = max(abs(shift) for shift in shifts)
     length = first.shape[1] - 2 * reach
