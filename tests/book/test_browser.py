@@ -135,8 +135,10 @@ def test_page_renders_without_network(open_page, name):
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_has_formulas_figures_and_its_number(open_page, name):
     page, _ = open_page(name)
-    assert page.locator("article mjx-container svg").count() > 0
-    assert page.locator("article .cell_output img").count() > 0
+    source = (ROOT / f"{name}.ipynb").read_text()
+    if "$$" in source:  # a chapter of words alone has no formula
+        assert page.locator("article mjx-container svg").count() > 0
+    assert page.locator("article .cell_output :is(img, svg)").count() > 0
     number = page.locator("article h1 .section-number").inner_text()
     assert number.strip() == f"{int(name.removeprefix('notebooks/')[:2])}."
 

@@ -14,7 +14,7 @@ chapter: "05"
 experiment: agreement
 profiles:
   tiny:
-    - {corpus: ifadv-twin, replicates: 2}
+    - {corpus: ifadv-twin, replicates: 100}
 """
 
 
