@@ -172,6 +172,7 @@ def data_twin(
     first-impressions, voxceleb2, librispeech, sound-events.
     """
     from thesislib.corpora.loading import twin_amount, write_twin
+    from thesislib.corpora.twins.voice import parse_effects
 
     total = twin_amount(corpus, clips=clips, dyads=dyads, duration_s=duration_s)
     with _progress(f"twin of {corpus}", total) as advance:
@@ -182,7 +183,7 @@ def data_twin(
             clips=clips,
             dyads=dyads,
             duration_s=duration_s,
-            effects=_effects(effect or []),
+            effects=parse_effects(effect or []),
             progress=advance,
         )
     typer.echo(f"{folder}: written")
@@ -506,19 +507,6 @@ def _name_and_value(pair: str) -> tuple[str, object]:
         return name, read_value(value)
     except yaml.YAMLError as error:
         raise InputError(f"option -p {name}", f"cannot be {value!r}", "quote the value") from error
-
-
-def _effects(pairs: list[str]) -> dict[str, float]:
-    effects = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        try:
-            effects[name] = float(value)
-        except ValueError:
-            raise InputError(
-                f"option --effect {pair}", "is not NAME=NUMBER", "write e.g. mimicry=0"
-            ) from None
-    return effects
 
 
 def _use(data_root: Path | None) -> None:
