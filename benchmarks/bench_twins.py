@@ -61,8 +61,8 @@ def main() -> None:
         if corpus != "reference":  # a changed camera does not reach other processes
             line += f"; two processes by the clock {fresh(corpus, length, 2, 2)['by the clock']}"
         print(line, flush=True)
-    peaks = [fresh("ifadv", factor * length, 1, 1)["peak MiB"] for factor in (1, 4)]
-    print(f"peak memory of a process, MiB: {peaks[0]} for {length:g} s, {peaks[1]} for four times")
+    peaks = [fresh("ifadv", factor * length, 1, 1)["peak MiB"] for factor in (3, 12)]
+    print(f"peak memory, MiB: {peaks[0]} for {3 * length:g} s, {peaks[1]} for {12 * length:g} s")
 
 
 if __name__ == "__main__":

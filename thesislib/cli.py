@@ -78,7 +78,10 @@ def data_check(corpus: str, data_root: DataRoot = None, as_json: JsonOption = Fa
     manifest = load_manifest(corpus)
     layout = reader(manifest.name)
     if corpus.endswith(TWIN_SUFFIX):
-        root = next((path for path in [twin_folder(manifest.name)] if path.is_dir()), None)
+        root = twin_folder(manifest.name)
+        if not root.is_dir():
+            mend = f"write it with `thesis data twin {manifest.name} --out {root}`"
+            raise InputError(root, "is not there", mend)
     else:
         root = find_corpus(corpus)
     if root is None:
@@ -444,6 +447,25 @@ def why_stale(
             typer.echo(f"  {reason}")
     if not verdicts:
         typer.echo("no records")
+
+
+@app.command()
+def claims(as_json: JsonOption = False) -> None:
+    """Judge claims A to J from the records, and keep the verdicts for the book's ledger."""
+    from thesislib.files import resolve
+    from thesislib.records import ledger
+    from thesislib.records.hypotheses import CLAIMS
+    from thesislib.records.record import read_records
+
+    results = resolve("results")
+    found = ledger.keep(read_records(results), results)
+    rows = []
+    for key in CLAIMS:
+        own = [part for part in found if part.claim == key]
+        twins = ledger.in_words([part for part in own if part.strength == 1])
+        verdicts = (ledger.real_verdict(own), twins, ledger.null_words(own))
+        rows.append(dict(zip(("claim", "real", "twins", "null"), (key, *verdicts), strict=True)))
+    _show(rows, as_json, ("claim", "real", "twins", "null"))
 
 
 @app.command()

@@ -428,7 +428,8 @@ class SocialMaeConfig(Experiment):
 
     Attributes:
         model: ``mae``, or one of the baselines: ``auxformer``, ``uavm``, ``vavl``, ``resnet``
-            (in the way of DCC), ``lstm`` (evolgen), ``average`` (NJU-LAMDA), ``functionals``.
+            (in the way of DCC), ``lstm`` (evolgen), ``average`` (NJU-LAMDA), ``functionals`` (of
+            MFCC), ``egemaps`` (needs openSMILE).
         n_frames: Frames of a clip: 1 is CAV-MAE, 8 is Social-MAE.
         pretraining: Corpus that the encoder learns from without labels, or ``none``.
         weights: File with a checkpoint of the authors that pre-training starts from; empty for
@@ -488,8 +489,10 @@ class SocialMaeConfig(Experiment):
             "duration_s": 24.0,
             "reconstructed": 60,
             "pretraining_clips": 192,
-            "pretraining_windows": 400,
-            "pretraining_epochs": 12,
+            "pretraining_windows": 1000,
+            "pretraining_epochs": 10,
+            "pretraining_batch": 8,
+            "pretraining_rate": 2e-3,
             "image_size": 80,
             "audio_frames": 208,
             "candidates": 16,
@@ -497,7 +500,7 @@ class SocialMaeConfig(Experiment):
             "depth": 4,
             "decoder_width": 64,
             "decoder_depth": 2,
-            "epochs": 6,
+            "epochs": 10,
             "replicates": 2000,
         },
         "paper": {
@@ -612,6 +615,7 @@ class SocialMaeConfig(Experiment):
 
 SOCIAL_MAE_BASELINES = (
     "auxformer", "uavm", "vavl", "resnet", "lstm", "average", "functionals",
+    "egemaps",
 )  # fmt: skip
 """What Social-MAE is compared with in chapter 7, see `thesislib.baselines`."""
 

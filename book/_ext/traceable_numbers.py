@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from docutils import nodes
@@ -28,8 +29,10 @@ METRIC = (
     r"Pearson|Spearman|rho|silhouette|trustworthiness|Cohen's [hd]|p-value"
 )
 NUMBER = r"[-+−]?\d*[.,]\d+(?:\s?%)?|\d+(?:\.\d+)?\s?%"
+UNIT = r"%|per cent\b|percentage points?\b|nats\b"
 HAND_WRITTEN = re.compile(
-    rf"(?:\b(?:{METRIC})\b[^.;:|\d]{{0,24}}(?:{NUMBER}))|(?:(?:{NUMBER})\s(?:{METRIC})\b)"
+    rf"(?:\b(?:{METRIC})\b[^.;:|\d]{{0,24}}(?:{NUMBER}))|(?:(?:{NUMBER})\s(?:{METRIC})\b)|"
+    rf"(?<![\d.])(?:\d+[.,]\d+\s?(?:{UNIT}))"
 )
 UNCHECKED = ("book/api", "book/bibliography")
 
@@ -54,13 +57,23 @@ class ResultRole(SphinxRole):
 
 def popover(citation: Citation, name: str) -> str:
     """A number as a button, and the panel that it opens: by mouse, by keyboard, with no script."""
+    return button(citation.text, name) + panel(citation.details, name)
+
+
+def button(text: str, name: str) -> str:
+    """A number that opens the panel of this name; several numbers may open the same one."""
+    return (
+        f'<button type="button" class="result" popovertarget="{name}">{html.escape(text)}</button>'
+    )
+
+
+def panel(details: Mapping[str, str], name: str) -> str:
+    """What made a number, hidden until a button of this name opens it."""
     rows = "".join(  # no lists: a paragraph that holds one would end there
         f"<span>{html.escape(key)}</span><span>{html.escape(value)}</span>"
-        for key, value in citation.details.items()
+        for key, value in details.items()
     )
     return (
-        f'<button type="button" class="result" popovertarget="{name}">'
-        f"{html.escape(citation.text)}</button>"
         f'<span popover id="{name}" class="result-details" role="dialog" '
         f'aria-label="Where this number comes from">{rows}</span>'
     )
@@ -94,6 +107,13 @@ def hand_written(text: str, allowed: set[str]) -> list[str]:
     return [match[0] for match in HAND_WRITTEN.finditer(text) if match[0] not in allowed]
 
 
+def prose(block: nodes.TextElement) -> str:
+    """What a block says itself, without what the roles put into it."""
+    return "".join(
+        text for text in block.findall(nodes.Text) if not isinstance(text.parent, nodes.raw)
+    )
+
+
 def allowed_numbers() -> set[str]:
     """Constants that look like results and are none, one a line, after review."""
     lines = ALLOWED.read_text(encoding="utf-8").splitlines()
@@ -108,7 +128,7 @@ def check(app: Sphinx, doctree: nodes.document) -> None:
     allowed = allowed_numbers()
     for block in doctree.findall(nodes.TextElement):
         if isinstance(block, nodes.paragraph | nodes.term | nodes.title | nodes.caption):
-            for found in hand_written(block.astext(), allowed):
+            for found in hand_written(prose(block), allowed):
                 LOG.warning(
                     f"{found!r} looks like a result written by hand; use the role `result`, or "
                     f"list it in {ALLOWED.name} if it is a constant",

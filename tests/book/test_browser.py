@@ -1,120 +1,32 @@
 """The built book in headless Chromium, with every request to another machine refused and noted."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import threading
-from functools import partial
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import axe_playwright_python
 import ipywidgets
 import pytest
 from ipywidgets.embed import embed_data
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = os.environ.get("THESISLIB_CHROMIUM") or shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PAGES = re.findall(r"(?:file|root): (\S+)", (ROOT / "_toc.yml").read_text())
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
-SETTLE = """async () => {
-  if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
-  for (const image of document.images) image.loading = "eager";
-  await Promise.all([...document.images].map(image => image.decode().catch(() => null)));
-}"""
 BROKEN_IMAGES = "images => images.filter(i => i.naturalWidth === 0).map(i => i.src)"
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """A file server that does not log to standard error."""
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="session")
-def book_html(tmp_path_factory):
-    """The book, built from the stored outputs with warnings as errors."""
-    out = tmp_path_factory.mktemp("book")
-    program = Path(sys.executable).with_name("jupyter-book")
-    command = [str(program), "build", "-W", "-n", "--keep-going"]
-    built = subprocess.run(
-        [*command, "--path-output", str(out), str(ROOT)], capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
-    return out / "_build" / "html"
-
-
-@pytest.fixture(scope="session")
-def site(book_html):
-    """Address of a local server of the built book."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=book_html))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install it or name it in THESISLIB_CHROMIUM")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def open_page(browser, site):
-    """Opens a page of the book; returns it with the list of what goes wrong on it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-
-    def open_at(name):
-        page, faults = context.new_page(), []
-
-        def guard(route):
-            if route.request.url.startswith((f"{site}/", "data:", "blob:")):
-                route.continue_()
-            else:
-                faults.append(f"request to another machine: {route.request.url}")
-                route.abort()
-
-        def on_response(response):
-            if response.status >= 400:
-                faults.append(f"{response.status}: {response.url}")
-
-        def on_console(message):
-            if message.type == "error":
-                faults.append(f"console: {message.text}")
-
-        page.route("**/*", guard)
-        page.on("response", on_response)
-        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
-        page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-        page.on("console", on_console)
-        page.goto(f"{site}/{name}.html", wait_until="load")
-        page.evaluate(SETTLE)
-        page.wait_for_load_state("networkidle")
-        return page, faults
-
-    yield open_at
-    context.close()
+# Without words of its own, a figure of a notebook gets the address of its file.
+NAMELESS_IMAGES = r"""images => images
+  .filter(i => !i.alt.trim() || /\.(png|svg|jpe?g|gif|webp)$/i.test(i.alt.trim()))
+  .map(i => i.src)"""
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+AUDIT = """async (rules) => {
+  const only = rules ? {runOnly: {type: "rule", values: rules}} : {};
+  const found = await axe.run(document, {...only, resultTypes: ["violations"]});
+  return found.violations
+    .filter(({impact}) => impact === "serious" || impact === "critical")
+    .flatMap(({id, nodes}) => nodes.map(n => `${id}: ${n.target.join(" ")}: ${n.failureSummary}`));
+}"""
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -125,11 +37,131 @@ def test_page_renders_without_network(open_page, name):
     assert formulas.count() == formulas.filter(has=page.locator("mjx-container svg")).count()
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert page.locator("article img").evaluate_all(BROKEN_IMAGES) == []
+    assert page.locator("article img").evaluate_all(NAMELESS_IMAGES) == []
     for width in (1280, 375):
         page.set_viewport_size({"width": width, "height": 900})
         excess = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert excess <= 0, f"{excess} px wider than a window of {width} px"
     assert faults == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_has_no_serious_fault_of_accessibility(open_page, name):
+    """All of axe's rules in light on a screen; what changes in dark and on a phone again there."""
+    page, _ = open_page(name, color_scheme="light")
+    page.evaluate(AXE)
+    assert page.evaluate(AUDIT) == []
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.set_viewport_size({"width": 375, "height": 900})
+    page.wait_for_timeout(600)  # the theme lets the keyboard into what scrolls a moment later
+    assert page.evaluate(AUDIT, ["color-contrast", "scrollable-region-focusable"]) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_follows_the_reader_into_the_dark(open_page, scheme):
+    page, _ = open_page("book/index", color_scheme=scheme)
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    channels = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    bright = sum(int(c) for c in re.findall(r"\d+", channels)[:3]) / 3
+    assert (bright > 200) == (scheme == "light")
+
+
+def test_popovers_open_by_mouse_and_by_keyboard(book_html, open_page):
+    names = [name for name in PAGES if "popovertarget" in (book_html / f"{name}.html").read_text()]
+    if not names:
+        pytest.fail("no page cites a result")
+    page, faults = open_page(names[0])
+    for width in (1280, 375):
+        page.set_viewport_size({"width": width, "height": 900})
+        button = page.locator("article button.result:visible").first
+        panel = page.locator(f"#{button.get_attribute('popovertarget')}")
+        assert not panel.is_visible()
+        button.click()
+        assert panel.is_visible()
+        assert "thesis" in panel.inner_text()
+        box = panel.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        page.keyboard.press("Escape")
+        assert not panel.is_visible()
+        button.focus()
+        page.keyboard.press("Enter")
+        assert panel.is_visible()
+        page.keyboard.press("Escape")
+        assert not panel.is_visible()
+    assert faults == []
+
+
+def test_fusion_explorer_reacts(open_page):
+    page, faults = open_page("book/explorers")
+    explorer = page.locator("[data-explorer='fusion']")
+    status, shares = explorer.get_by_role("status"), explorer.locator(".share")
+    assert "one of each" in status.inner_text()
+    before = shares.all_inner_texts()
+    assert sum(int(share.split()[0]) for share in before) in (99, 100, 101)
+    slider = explorer.get_by_label("cold to warm").first
+    slider.focus()
+    page.keyboard.press("End")
+    assert slider.get_attribute("aria-valuetext") == "warm"
+    assert "both warm" in status.inner_text()
+    boxes = explorer.get_by_role("checkbox")
+    boxes.nth(1).focus()
+    page.keyboard.press("Space")
+    assert "only the voice" in status.inner_text()
+    boxes.nth(0).uncheck()
+    assert "Nothing is left" in status.inner_text()
+    explorer.get_by_role("button", name="start again").click()
+    page.wait_for_function(
+        "before => document.querySelector('[data-class] .share').textContent === before",
+        arg=before[0],
+    )
+    explorer.get_by_role("button", name="another draw").click()
+    assert shares.all_inner_texts() != before
+    assert faults == []
+
+
+def test_face_explorer_reacts(open_page):
+    page, faults = open_page("book/explorers")
+    explorer = page.locator("[data-explorer='face']")
+    face, status = explorer.locator("svg"), explorer.get_by_role("status")
+    rest = face.inner_html()
+    slider = explorer.get_by_label("AU12 lip corner puller")
+    slider.focus()
+    page.keyboard.press("End")
+    assert "lips alone" in status.inner_text()
+    assert "AU12" in face.get_attribute("aria-label")
+    smile = face.inner_html()
+    explorer.get_by_role("button", name="smile that reaches the eyes").click()
+    assert "reaches the eyes" in status.inner_text()
+    assert len({rest, smile, face.inner_html()}) == 3
+    assert "NaN" not in face.inner_html()
+    explorer.get_by_label("turn to the right").fill("20")
+    explorer.get_by_label("AU43 eyes closed").fill("100")
+    assert "NaN" not in face.inner_html()
+    explorer.get_by_role("button", name="start again").click()
+    page.wait_for_function(
+        "rest => document.querySelector('[data-explorer=face] svg').innerHTML === rest", arg=rest
+    )
+    assert faults == []
+
+
+def test_explorers_have_a_form_that_needs_no_script(open_page):
+    page, _ = open_page("book/explorers", java_script_enabled=False)
+    assert page.locator(".explorer form:visible").count() == 0
+    assert page.locator(".explorer noscript p:visible").count() == 2
+    assert page.locator("[data-explorer='fusion'] tbody tr:visible").count() >= 4
+    assert page.locator("[data-explorer='face'] img:visible").count() == 1
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_can_be_downloaded_and_is_not_launched_from_nowhere(open_page, name):
+    page, _ = open_page(name)
+    link = page.locator(".btn-download-source-button, .btn-download-notebook-button").first
+    address = link.get_attribute("href")
+    assert address.endswith(".ipynb")
+    assert page.request.get(page.evaluate("a => new URL(a, location).href", address)).ok
+    assert page.locator(".dropdown-launch-buttons").count() == 0
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import importlib
 import json
 import re
 from pathlib import Path
@@ -99,6 +100,32 @@ def test_glossary_terms_are_in_order():
     assert terms == sorted(terms)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "book")))
+def test_every_picture_of_a_page_says_what_it_shows(page):
+    text = page.read_text()
+    assert re.findall(r"!\[\s*\]\(", text) == []
+    for directive in re.findall(r"```\{(?:image|figure)\}.*?```", text, re.S):
+        assert re.search(r"^:alt: \S+", directive, re.M), directive
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "book")))
+def test_no_page_states_a_result_by_hand(page, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "book/_ext"))
+    traceable = importlib.import_module("traceable_numbers")
+    if str(page.relative_to(ROOT).with_suffix("")).startswith(traceable.UNCHECKED):
+        return
+    prose_only = re.sub(r"^(`{3,}|~{3,}|:{3,}).*?^\1", "", page.read_text(), flags=re.S | re.M)
+    prose_only = re.sub(r"(?:\{\w+\})?`+[^`]+`+", "", prose_only)
+    found = [
+        number
+        for paragraph in re.split(r"\n\s*\n|\n(?=[-*|] )", prose_only)
+        for number in traceable.hand_written(
+            " ".join(paragraph.split()), traceable.allowed_numbers()
+        )
+    ]
+    assert found == []
+
+
 def test_vendored_files_are_those_the_readme_names():
     assets = ROOT / "book/assets"
     rows = re.findall(
@@ -135,6 +162,13 @@ class TestNotebook:
                 text = json.dumps(output)
                 assert "it/s]" not in text, source(cell)
                 assert "\\r" not in json.dumps(output.get("text", "")), source(cell)
+
+    def test_every_figure_says_what_it_shows(self, path):
+        for cell in code_cells(path):
+            kinds = {kind for output in cell["outputs"] for kind in output.get("data", {})}
+            if any(kind.startswith("image/") for kind in kinds):
+                words = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+                assert len(words.split()) >= 5, f"no alt text:\n{source(cell)}"
 
     def test_no_path_of_a_machine_is_stored(self, path):
         assert not re.search(r"/(?:home|Users|root|tmp|work)/", path.read_text())

@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_one_run_shows_its_interval():
     citation = cite(f"{RUN}::uar:.3f", RESULTS)
     assert citation.text == f"{uar.value:.3f} [{uar.low:.3f}, {uar.high:.3f}]"
     assert citation.details["command"] == record.command
-    assert citation.details["manifest"] == record.manifest_sha256[:12]
+    assert citation.details["manifest"] == record.manifest_sha256
     assert "twin" not in citation.details["corpus"]
 
 
@@ -98,6 +99,34 @@ def test_a_result_is_a_button_that_opens_what_made_it(build):
         assert value in panel
 
 
+def test_the_panel_says_all_that_made_the_number(build):
+    html, warnings = build(f"{{result}}`{SEEDS}::kappa_role_all:.3f`")
+    assert not warnings
+    panel = unescape(html.split('class="result-details"')[1].split("</p>")[0])
+    told = dict(re.findall(r"<span>([^<]*)</span><span>([^<]*)</span>", panel))
+    records = [read_record(path) for path in sorted((RESULTS / "runs").glob(f"{SEEDS}.json"))]
+    assert told["run"].split() == [record.run_id for record in records]
+    assert (
+        told["metric"] == "kappa_role_all (kappa); mean of 3 runs, lowest and highest in brackets"
+    )
+    assert told["rounding"] == "to 3 decimals"
+    assert told["corpus"] == "ifadv, synthetic twin"
+    assert told["seeds"] == "0, 1, 2"
+    assert told["profile"] == "small"
+    assert told["commit"].split(", ") == sorted({record.commit for record in records})
+    assert told["manifest"].split(", ") == sorted({record.manifest_sha256 for record in records})
+    assert told["command"].split("\n") == [record.command for record in records]
+
+
+def test_a_real_corpus_is_called_real():
+    assert cite(f"{RUN}::uar", RESULTS).details["corpus"] == "emodb, real, cut-2s"
+
+
+def test_what_a_role_prints_is_not_taken_for_written_by_hand(build):
+    text = f"The UAR is {{result}}`{RUN}::uar:.1%` of what can be had."
+    assert not build(text)[1]
+
+
 def test_two_results_of_a_page_open_their_own_panels(build):
     html, _ = build(f"{{result}}`{RUN}::uar` and {{result}}`{RUN}::uar`")
     names = re.findall('popovertarget="(.+?)"', html)
@@ -128,6 +157,9 @@ def test_an_unknown_number_is_a_warning(build, text):
         "It has a kappa of 0,78.",
         "An accuracy of about 86.5 % is found.",
         "They find 0.61 F1.",
+        "Only 61.2 % of the laughs are found.",
+        "It rises by 3.5 percentage points.",
+        "They share 0.12 nats.",
         "| a | b |\n|---|---|\n| UAR 0.87 | x |",
     ],
 )
@@ -141,6 +173,7 @@ def test_a_result_written_by_hand_is_a_warning(build, text):
         "Windows of 1.22 s at 50 frames a second, a mask of 75 %.",
         "The 10 % rule; section 5.2.1 names kappa.",
         "`uar = 0.5` is code.",
+        "The other checkpoint has 1,024 points and a stride of 0.02 s.",
     ],
 )
 def test_a_constant_is_none(build, text):

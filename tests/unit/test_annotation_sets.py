@@ -5,7 +5,7 @@ import pytest
 from thesislib.config import AgreementConfig, for_profile
 from thesislib.corpora import ib
 from thesislib.corpora.annotation import IBAnnotation, Segment
-from thesislib.corpora.twins.dose import mimicry_doses
+from thesislib.corpora.twins.dose import backchannel_doses, mimicry_doses
 from thesislib.corpora.twins.portraits import portraits
 from thesislib.errors import InputError
 from thesislib.evaluation.agreement import aggregate, agreement_frame
@@ -125,6 +125,16 @@ def test_more_planted_mimicry_is_more_found_mimicry():
         assert abs(doses.loc[(0, tier), "excess"]) < 0.15
         assert doses.loc[(2, tier), "excess"] > 0.3
         assert doses.loc[(2, tier), "p"] < 0.05
+
+
+def test_feedback_waits_for_the_other_where_it_was_planted_and_nowhere_else():
+    config = for_profile(AgreementConfig, "tiny", shuffles=99)
+    doses = backchannel_doses(config, strengths=(0, 1, 2))
+    assert doses["short turns"].is_monotonic_increasing
+    assert abs(doses.loc[0, "difference"]) < 0.5
+    assert doses.loc[2, "difference"] > doses.loc[1, "difference"] > 2
+    assert (doses["shuffled"].abs() < 1).all()
+    assert doses.loc[1, "p"] < 0.05
 
 
 def test_portraits_show_every_level():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from thesislib.evaluation.claims_branches import Side, claim_i, compare
+from thesislib.evaluation.claims_branches import Side, claim_i, compare, estimate
 
 
 def frame(seed, main, auxiliary, speakers=12, clips=20):
@@ -95,3 +95,32 @@ def test_sides_about_other_people_are_refused():
         compare(Side(runs, "main"), Side(fewer, "main"), "emotion")
     with pytest.raises(ValueError, match="no frame"):
         compare(Side(runs, "main"), Side([], "main"), "emotion")
+
+
+def test_a_side_by_itself_has_the_value_that_it_is_compared_with():
+    runs = frames(0.8, 0.3, 0)
+    for metric in ("micro_f1", "macro_f1"):
+        options = {"metric": metric, "replicates": 200}
+        found = estimate(Side(runs, "auxiliary"), "emotion", **options)
+        row = compare(Side(runs, "main"), Side(runs, "auxiliary"), "emotion", **options)
+        assert found.value == row["value_second"]
+        assert found.low < found.value < found.high
+        assert found.n == 240
+
+
+def test_seeds_that_disagree_widen_a_value_too():
+    alike, apart = frames(0.8, 0.4, 0), [frame(i, 0.8, s) for i, s in enumerate((0.1, 0.4, 0.7))]
+    widths = []
+    for runs in (alike, apart):
+        found = estimate(Side(runs, "auxiliary"), "emotion", replicates=400)
+        widths.append(found.high - found.low)
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_the_effect_size_is_the_mean_difference_of_speakers_over_its_spread():
+    runs = frames(0.8, 0.3, 0, n=1)
+    row = compare(Side(runs, "main"), Side(runs, "auxiliary"), "emotion", replicates=50)
+    part = runs[0].assign(hit=runs[0]["target"] == runs[0]["prediction"])
+    shares = part.groupby(["branch", "speaker"])["hit"].mean()
+    differences = shares["main"] - shares["auxiliary"]
+    assert row["effect_size"] == pytest.approx(differences.mean() / differences.std(ddof=1))

@@ -1,7 +1,11 @@
+"""Claims F to H on invented predictions, and their tables on records made of these."""
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from thesislib.config import LaughConfig, SocialMaeConfig, for_profile
 from thesislib.evaluation.claims_social_mae import (
     MARGIN,
     claim_f,
@@ -9,7 +13,12 @@ from thesislib.evaluation.claims_social_mae import (
     claim_g,
     claim_h,
     contrasts_table,
+    of_trait,
+    p_over_clips,
 )
+from thesislib.evaluation.metrics import measure
+from thesislib.records import social_mae, social_mae_claims
+from thesislib.records.record import RunRecord
 
 OPTIONS = {"replicates": 400, "seed": 0}
 CLASSES = ("anger", "fear", "sadness")
@@ -121,3 +130,147 @@ def test_other_clips_are_refused():
         claim_g("x", [answers(0.5)], [answers(0.5, n=60)], **OPTIONS)
     with pytest.raises(ValueError, match="same clips"):
         claim_g("x", [], [], **OPTIONS)
+
+
+# p-values over clips -----------------------------------------------------------------------------
+
+
+def traits(error, *, seed, n=60):
+    generator = np.random.default_rng(seed)
+    columns = {"clip_id": [f"c{i}" for i in range(n)], "speaker": [f"p{i % 12}" for i in range(n)]}
+    for name in ("openness", "neuroticism"):
+        truth = np.random.default_rng(5).uniform(size=n)
+        columns[f"target_{name}"] = truth
+        columns[f"prediction_{name}"] = truth + error * generator.standard_normal(n)
+    return pd.DataFrame(columns)
+
+
+def test_p_over_clips_is_mcnemars_of_classes():
+    good, poor = answers(0.9, n=200), answers(0.6, n=200, seed=1)
+    a, b = (frame["prediction"] == frame["target"] for frame in (good, poor))
+    won, lost = (a & ~b).sum(), (~a & b).sum()
+    # Exact: twice the tail of fair coins, one for each clip on which the two differ.
+    expected = 2 * stats.binom.sf(max(won, lost) - 1, won + lost, 0.5)
+    assert p_over_clips(good, poor) == pytest.approx(expected)
+    shuffled = poor.sample(frac=1, random_state=0)
+    assert p_over_clips(good, shuffled) == pytest.approx(expected)
+    assert p_over_clips(good, good) == 1
+    with pytest.raises(ValueError, match="same clips"):
+        p_over_clips(good, poor.iloc[1:])
+
+
+def test_p_over_clips_is_wilcoxons_of_traits():
+    near, far = traits(0.05, seed=1), traits(0.2, seed=2)
+    errors = [
+        sum(abs(f[f"prediction_{t}"] - f[f"target_{t}"]) for t in ("openness", "neuroticism"))
+        for f in (near, far)
+    ]
+    assert p_over_clips(near, far) == pytest.approx(stats.wilcoxon(*errors).pvalue)
+    assert p_over_clips(near, near) == 1
+    one = of_trait(near, "openness")
+    assert list(one.columns) == ["clip_id", "speaker", "target_openness", "prediction_openness"]
+
+
+# Tables of records -------------------------------------------------------------------------------
+
+
+def effects(size):
+    names = ("f0", "rate", "energy", "tilt", "jitter", "face")
+    return " ".join(f"emotion_{name}={size}" for name in names)
+
+
+@pytest.fixture
+def add(tmp_path):
+    """Writes a record of one model and mode on the twin that the tables are of; returns it."""
+
+    def make(frame, *, corpus="crema-d", model="mae", mode="both", seed=0, frames="8", **given):
+        pretraining = given.get("pretraining", "voxceleb2-twin" if model == "mae" else "none")
+        given = {"corpus": f"{corpus}-twin", "model": model, "seed": seed, **given}
+        if corpus == "crema-d":
+            given = {"effects": effects(2), **given}
+        config = for_profile(
+            SocialMaeConfig, "small", **{**given, "pretraining": pretraining},
+            n_frames=int(frames), modes=mode,
+        )  # fmt: skip
+        kind = "classification" if "target" in frame else "regression"
+        configuration = {
+            "model": model, "mode": mode, "frames": frames, "pretraining": pretraining,
+            "scope": config.scope,
+        }  # fmt: skip
+        record = RunRecord(
+            run_id="-".join([corpus, model, mode, frames, pretraining, str(seed)]),
+            kind=kind, chapter="07", experiment=social_mae.TASK, configuration=configuration,
+            profile="small", corpus=corpus, variant="twin", synthetic=True, seed=seed,
+            config=config.as_dict(), metrics=measure(kind, frame, replicates=20, seed=0),
+        )  # fmt: skip
+        return record.save(tmp_path, frame)
+
+    return make
+
+
+def lsn_tcn(frame, folder, *, seed):
+    config = for_profile(LaughConfig, "small", seed=seed, start="pretrained")
+    record = RunRecord(
+        run_id=f"06-{seed}", kind="classification", chapter="06", experiment="laughs",
+        configuration={
+            "model": "mlp", "start": "pretrained", "scope": "chapter", "split": "speaker",
+            "tested": "ndc-me",
+        },
+        profile="small", corpus="ndc-me", variant="twin", synthetic=True, seed=seed,
+        config=config.as_dict(), metrics=measure("classification", frame, replicates=20, seed=0),
+    )  # fmt: skip
+    return record.save(folder, frame)
+
+
+def test_lsn_tcn_is_compared_on_the_same_clips_only(add, tmp_path):
+    records = [add(answers(0.95, seed=seed), corpus="ndc-me", seed=seed) for seed in (0, 1)]
+    other = answers(0.4, seed=3)
+    records.append(lsn_tcn(other, tmp_path, seed=0))
+    records.append(lsn_tcn(other.assign(clip_id="d" + other["clip_id"]), tmp_path, seed=1))
+    found = {c.part: c for c in social_mae_claims.contrasts(records, tmp_path, replicates=200)}
+    contrast = found["NDC-ME, AV: Social-MAE less LSN-TCN"]
+    assert contrast.claim == "7.4"
+    assert contrast.seeds == 1
+    assert contrast.difference > 0.3
+
+
+def test_p_values_stand_beside_intervals_over_speakers(add, tmp_path):
+    records = []
+    for seed in (0, 1):
+        for frames, share, error in (("8", 0.9, 0.05), ("1", 0.5, 0.2)):
+            records.append(add(answers(share, seed=seed), frames=frames, seed=seed))
+            told = traits(error, seed=seed + int(frames))
+            records.append(add(told, corpus="first-impressions", frames=frames, seed=seed))
+    table = social_mae_claims.p_values_table(records, tmp_path, replicates=200)
+    assert list(table.index) == ["CREMA-D, AV", "FI, AV, Ope.", "FI, AV, Neu.", "FI, AV"]
+    assert (table["p over clips, by seed"].str.count(",") == 1).all()
+    assert float(table.loc["FI, AV", "p over speakers"]) < 0.05
+    assert table.loc["CREMA-D, AV", "difference"].startswith("+0.")
+    assert social_mae_claims.p_values_table([], tmp_path).empty
+
+
+def test_functionals_stand_beside_the_models(add):
+    records = [
+        add(answers(0.8), mode="audio"),
+        add(answers(0.5), mode="audio", model="egemaps"),
+        add(answers(0.6), mode="both", model="uavm"),
+    ]
+    table = social_mae.baselines_table(records, "crema-d")
+    assert set(table.index) == {"Social-MAE, voxceleb2-twin", "eGeMAPS, linear", "UAVM"}
+    assert table.loc["UAVM", "audio"] == "–"
+    assert table.loc["eGeMAPS, linear", "audio"].endswith("(1)")
+    assert social_mae.baselines_table(records, "emodb").empty
+
+
+def test_the_main_strength_is_that_of_the_corpus(add, tmp_path):
+    records = [add(answers(0.8, seed=seed), seed=seed, mode="audio") for seed in (0, 1)]
+    null = add(answers(0.2), seed=2, mode="audio", effects=effects(0))
+    documented = add(answers(0.3), seed=3, mode="audio", effects="")
+    traits_told = add(traits(0.1, seed=0), corpus="first-impressions", seed=4)
+    every = [*records, null, documented, traits_told]
+    assert [social_mae.strength(r) for r in every] == [2, 2, 0, 1, 1]
+    assert social_mae.chosen(every) == [*records, traits_told]
+    assert social_mae.chosen(every, at=0) == [null]
+    assert social_mae.chosen(every, at=1) == [documented, traits_told]
+    found = social_mae_claims.contrasts(every, tmp_path, replicates=50)
+    assert [(c.part, c.seeds) for c in found] == [("CREMA-D, Audio: micro and macro F1", 2)]

@@ -1,6 +1,7 @@
 """The experiment of the two branches: losses, splits, factors, records, all on tiny encoders."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 import soundfile
 import torch
 
+from thesislib.caching import cache_folder
 from thesislib.config import DisentanglementConfig, for_profile
 from thesislib.corpora.clip import Clip
 from thesislib.corpora.loading import Corpus
 from thesislib.corpora.manifest import load_manifest
 from thesislib.errors import InputError
-from thesislib.learning import disentanglement, event_tagging
+from thesislib.learning import disentanglement, event_tagging, feature_cache
 from thesislib.learning.auxiliary_training import (
     Objective,
     ObjectiveConfig,
@@ -272,6 +274,27 @@ def test_jobs_that_differ_have_records_of_their_own(corpus, project):
     ]
     assert len(set(names)) == 4
     assert "decode-shuffled" in names[2]
+
+
+def test_a_full_disk_leaves_the_whole_job_uncached(corpus, project, monkeypatch):
+    quiet = {"windows": 24, "seed": 3}
+    plain = disentanglement.run(config(out=str(project / "a"), **quiet), say=lambda line: None)
+    folder = cache_folder("main-features", "0" * 64).parent
+    assert list(folder.rglob("*.safetensors"))
+    shutil.rmtree(folder)
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(feature_cache, "atomic_write", full)
+    with pytest.warns(UserWarning, match="not cached") as caught:
+        again = disentanglement.run(config(out=str(project / "b"), **quiet), say=lambda line: None)
+    assert len(caught) == 2, "one for the windows of each corpus"
+    assert not list(folder.rglob("*.safetensors"))
+    for first, second in zip(plain, again, strict=True):
+        for name, estimate in first.metrics.items():
+            found = second.metrics[name].value
+            assert found == pytest.approx(estimate.value, rel=5e-3, abs=5e-2, nan_ok=True), name
 
 
 def test_a_null_twin_is_loaded_with_emotions_off(monkeypatch):

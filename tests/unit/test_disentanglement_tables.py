@@ -1,13 +1,18 @@
 """Chapter 8's tables from made-up records whose answers are known beforehand."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from thesislib import figures
+from thesislib.config import DisentanglementConfig, for_profile
 from thesislib.evaluation.metrics import measure
 from thesislib.figures import disentanglement as draw
 from thesislib.models.dual_branch import PatchGrid
+from thesislib.records import branch_claims as claims
+from thesislib.records import branch_factors as factors
 from thesislib.records import disentanglement as tables
 from thesislib.records.record import RunRecord
 from thesislib.records.reported import reported_table
@@ -56,18 +61,19 @@ def book(tmp_path):
     records = []
 
     def add(frame, evaluated, seed, **told):
-        config = {
-            "corpus": tables.WILD, "encoder": "speech-encoder", "losses": "all",
-            "weight": 0.01, "branches": "plain",
-        } | told  # fmt: skip
+        branches = told.pop("branches", "plain")
+        given = {"corpus": tables.WILD, "seed": seed, "replicates": 20} | told
+        config = for_profile(DisentanglementConfig, "small", **given).as_dict()
         kind = "reconstruction" if "region" in frame else "classification"
         experiment = tables.RECONSTRUCTION if "region" in frame else tables.PROBES
         record = RunRecord(
             run_id=f"r{len(records)}", kind=kind, chapter="08", experiment=experiment,
-            configuration={k: config[k] for k in ("encoder", "losses", "branches")}
-            | {"evaluated": evaluated},
+            configuration={
+                "encoder": config["encoder"], "losses": config["losses"],
+                "branches": branches, "evaluated": evaluated,
+            },
             profile="small", corpus="x", variant="twin", synthetic=True, seed=seed,
-            config=config | {"replicates": 20},
+            config=config,
             metrics=measure(kind, frame, replicates=20, seed=seed),
         )  # fmt: skip
         records.append(record.save(tmp_path, frame))
@@ -84,39 +90,67 @@ def test_without_records_every_table_is_there():
     nowhere = object()
     assert (tables.loss_table([])["runs"] == "0").all()
     for table in ("8.2", "8.3", "8.4"):
-        found = tables.f1_table([], table)
+        found = tables.f1_table([], nowhere, table)
         assert list(found.index) == list(reported_table(table).index)
         assert (found["macro F1, twin"] == "–").all()
     assert (tables.confusion_table([], nowhere)["None, twin"] == "–").all()
-    assert (tables.real_table([]) == "–").all().all()
-    claims = tables.claim_rows([], nowhere)
-    assert claims.empty
-    assert tables.claim_table(claims, "I1").empty
-    assert tables.verdict_counts(claims).empty
-    assert tables.mean_matrix([], "emodb-twin").empty
-    assert tables.scores_table([], "emodb-twin").empty
-    assert tables.front_points([]).empty
+    assert (tables.real_table([], nowhere).drop(columns="runs") == "–").all().all()
+    rows = claims.claim_rows([], nowhere)
+    assert rows.empty
+    assert claims.claim_table(rows, "I1").empty
+    verdicts = claims.verdict_table(rows)
+    assert list(verdicts.index) == ["I1", "I2", "I3"]
+    assert (verdicts[list(claims.GROUPS)] == "not recorded").all().all()
+    assert claims.null_words(rows) == "The twin without emotion is not recorded."
+    assert factors.mean_matrix([], "emodb-twin").empty
+    assert factors.scores_table([], "emodb-twin").empty
+    assert factors.front_points([]).empty
     assert tables.runs_table([]).empty
-    assert tables.control_words([]) == []
-    found = tables.compared_factors([], nowhere, "emodb-twin")
-    assert tables.in_words(found, "x") == "x: no runs yet."
-    for group, rows in tables.SETTINGS.items():
-        found = tables.settings_table([], nowhere, group)
-        assert list(found.index) == list(rows)
+    assert all(line.endswith(": not recorded") for line in factors.control_words([]))
+    found = factors.compared_factors([], nowhere, "emodb-twin")
+    assert factors.in_words(found, "x") == "x: not recorded."
+    for group, (first, *others) in factors.SETTINGS.items():
+        found = factors.settings_table([], nowhere, group)
+        assert list(found.index) == [first, *others]
         assert (found["runs"] == "0").all()
+        found = factors.settings_differences([], nowhere, group)
+        assert list(found.index) == others
+        assert (found == "–").all().all()
+
+
+def test_what_is_planned_and_not_recorded_is_named(book):
+    for seed in range(2):
+        book(drawn(0.2, 1.0, 3.0), tables.WILD, seed)
+    book(drawn(0.2, 1.0, 3.0), tables.WILD, 0, branches="decode-main", inputs="main")
+    planned = [
+        for_profile(DisentanglementConfig, "small", **given).as_dict()
+        for given in (
+            *({"corpus": tables.WILD, "seed": seed, "evaluate": "emodb"} for seed in range(3)),
+            {"corpus": tables.CLEAN, "mask_main": True},
+        )
+    ]
+    table = tables.runs_table(book.records, [*planned, {"corpus": "emodb-twin", "seed": 0}])
+    assert table.loc["speech-encoder, all", tables.WILD] == "2 of 3"
+    assert table.loc["speech-encoder, all, inputs main", tables.WILD] == "1 of 1"
+    assert table.loc["speech-encoder, all, mask main", tables.CLEAN] == "none of 1"
+    assert table.loc["speech-encoder, all", tables.CLEAN] == "–"
+    assert len(table) == 3
 
 
 def test_a_twin_stands_beside_what_is_reported(book):
     for seed in range(2):
         frame = probed("emotion", hits(0.9, 0.5, 0.9), seed)
         book(frame, "crema-d-twin", seed)
-    table = tables.f1_table(book.records, "8.2")
+    table = tables.f1_table(book.records, book.results, "8.2", replicates=100)
     assert table.loc["whisper-main-only", "macro F1, reported"] == "0.665"
-    shown = table.loc["whisper-main-only", "macro F1, twin"]
-    values = [r.metrics["emotion/main/macro_f1"].value for r in book.records]
-    assert shown.startswith(f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f}")
-    auxiliary = table["macro F1, twin"]["whisper-all-losses / auxiliary-only"]
-    assert float(auxiliary.split()[0]) == pytest.approx(0.5, abs=0.06)
+    row = "whisper-all-losses / auxiliary-only"
+    for metric in ("micro", "macro"):
+        shown = table.loc[row, f"{metric} F1, twin"]
+        value, low, high = (float(n) for n in re.findall(r"[\d.]+", shown))
+        values = [r.metrics[f"emotion/auxiliary/{metric}_f1"].value for r in book.records]
+        assert value == pytest.approx(np.mean(values), abs=0.006)
+        assert low < value < high
+    assert table.loc[row, "runs"] == "2"
     assert table["macro F1, twin"]["whisper-reconstruction-only / auxiliary-only"] == "–"
     assert table["macro F1, twin"]["ast-main-only"] == "–"
 
@@ -157,22 +191,26 @@ def test_claim_i_holds_where_it_was_planted_and_nowhere_else(book):
             book(frame, "crema-d-twin", seed, losses=losses)
             frame = probed("emotion", hits(0.34, 0.34, 0.34), seed + 9)
             book(frame, "emodb-twin-emotion-0", seed, losses=losses)
-    rows = tables.claim_rows(book.records, book.results, replicates=200)
+    rows = claims.claim_rows(book.records, book.results, replicates=200)
     planted = rows[rows["evaluated"] == "crema-d-twin"]
     assert set(planted["part"]) == {"I1", "I2"}
     assert set(planted["verdict"]) == {"holds"}
     null = rows[rows["evaluated"] == "emodb-twin-emotion-0"]
     assert (null["verdict"] == "undecided").all()
-    counts = tables.verdict_counts(rows)
-    assert counts.loc["I1", "CREMA-D twin"] == "holds in 2 of 2"
-    assert counts.loc["I2", "EmoDB twin, no emotion"] == "undecided of 1"
-    table = tables.claim_table(rows, "I1")
+    verdicts = claims.verdict_table(rows)
+    assert verdicts.loc["I1", "emotion, twins"] == "holds (2 of 2)"
+    assert verdicts.loc["I2", "twin without emotion"] == "undecided (1)"
+    assert verdicts.loc["I3", "laughs and smiles, twin"] == "not recorded"
+    assert claims.null_words(rows).endswith("none found a difference.")
+    wrong = rows.assign(verdict="holds")
+    assert "3 (I1, I1, I2) found" in claims.null_words(wrong)
+    table = claims.claim_table(rows, "I1")
     # 0.665 - 0.447 in Table 8.2, 0.532 - 0.433 in Table 8.4
     (row,) = [name for name in table.index if "twin all, main" in name]
     assert table.loc[row, "reported, emotion"] == "+0.22"
     assert table.loc[row, "reported, laughs"] == "+0.10"
-    assert table.loc[row, "CREMA-D twin"].endswith("holds")
-    assert tables.claim_table(rows, "I3").empty
+    assert table.loc[row, "CREMA-D twin"].endswith(", holds")
+    assert claims.claim_table(rows, "I3").empty
 
 
 def test_factors_are_told_in_words(book):
@@ -184,17 +222,23 @@ def test_factors_are_told_in_words(book):
             ]
         )
         book(frame, "emodb-twin", seed)
-    table = tables.compared_factors(book.records, book.results, "emodb-twin", replicates=200)
-    words = tables.in_words(table, "Twin")
+    table = factors.compared_factors(book.records, book.results, "emodb-twin", replicates=200)
+    words = factors.in_words(table, "Twin")
     assert (
         "knows less than the main branch of emotion, more than the main branch of speaker" in words
     )
     assert "together know more than the main branch of speaker; undecided: emotion." in words
-    matrix = tables.mean_matrix(book.records, "emodb-twin")
+    counts = factors.tally({("speech", "all", "emodb-twin"): table}, "auxiliary less main")
+    assert counts.loc["speech, all"].to_dict() == {
+        "emotion": "less in 1 of 1",
+        "speaker": "more in 1 of 1",
+    }
+    assert factors.tally({}, "both less main").empty
+    matrix = factors.mean_matrix(book.records, "emodb-twin")
     assert list(matrix.columns) == ["main", "auxiliary", "concatenated"]
     assert matrix.loc["emotion", "main"] > matrix.loc["emotion", "auxiliary"]
     assert matrix.loc["speaker", "main"] < matrix.loc["speaker", "auxiliary"]
-    scores = tables.scores_table(book.records, "emodb-twin")
+    scores = factors.scores_table(book.records, "emodb-twin")
     assert {"emotion", "speaker", "main", "auxiliary", "all factors"} == set(scores.index)
     figure = draw.factor_heatmaps({"Twin": matrix})
     assert figure.axes[0].texts[0].get_text() == f"{matrix.iloc[0, 0]:.2f}"
@@ -209,13 +253,20 @@ def test_controls_are_compared_seed_by_seed(book):
         book(frame, "emodb-twin", seed)
         frame = probed("emotion", hits(0.9, 0.9, 0.9), seed)
         book(frame, "emodb-twin", seed, branches="decode-auxiliary")
-    (line,) = tables.control_words(book.records)
-    assert line.startswith("auxiliary branch alone: error 3.00 times")
-    table = tables.settings_table(book.records, book.results, "controls", replicates=100)
-    difference = table.loc["auxiliary branch alone", "emotion less first row, twin"]
-    assert float(difference.split()[0]) == pytest.approx(0.4, abs=0.08)
-    assert table.loc["both branches", "emotion less first row, twin"] == "–"
+    lines = factors.control_words(book.records)
+    assert "main branch alone: not recorded" in lines
+    assert any(line.startswith("auxiliary branch alone: error 3.00 times") for line in lines)
+    table = factors.settings_table(book.records, book.results, "controls", replicates=100)
     assert table.loc["main branch alone", "runs"] == "0"
+    shown = table.loc["both branches", "emotion, EmoDB twin"]
+    assert float(shown.split()[0]) == pytest.approx(0.5, abs=0.06)
+    table = factors.settings_differences(book.records, book.results, "controls", replicates=100)
+    found = table.loc["auxiliary branch alone"]
+    assert found["error, times"].startswith("3.00")
+    assert float(found["emotion, EmoDB twin"].split()[0]) == pytest.approx(0.4, abs=0.08)
+    assert found["emotion, EmoDB twin"].endswith("more")
+    assert found["speaker, EmoDB twin"] == "–"
+    assert (table.loc["main branch alone"] == "–").all()
 
 
 def test_the_front_holds_what_no_setting_betters_in_both(book):
@@ -224,9 +275,10 @@ def test_the_front_holds_what_no_setting_betters_in_both(book):
     book(drawn(0.1, 0.9, 0.9), tables.WILD, 0, losses="reconstruction")
     book(drawn(0.1, 0.9, 0.1), tables.WILD, 0, losses="no-contrast")
     book(drawn(0.1, 0.0, 0.0), tables.WILD, 0, branches="club")
-    points = tables.front_points(book.records)
+    points = factors.front_points(book.records)
     assert dict(points["front"]) == {
-        "λ = 0.01": True, "λ = 1": True, "reconstruction alone": False, "without contrast": True,
+        "λ = 0.01": True, "λ = 1": True,
+        "λ = 0, reconstruction alone": False, "without contrast": True,
     }  # fmt: skip
     figure = draw.loss_front(points)
     (line,) = figure.axes[0].lines

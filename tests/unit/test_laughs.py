@@ -4,9 +4,11 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 from thesislib import config as configurations
@@ -207,6 +209,31 @@ def test_one_speaker_and_too_few_pairs_are_named():
         balanced_split("ndc-me", clips_of(pairs=2), seed=0)
 
 
+def test_nothing_is_trained_before_a_refusal(tiny, no_corpora, monkeypatch):
+    """What is no laugh, and people who are one, are said before a branch or the pretext starts."""
+    whole = laughs.load
+
+    def lacking(keep):
+        def load(config, name, *, say=no_say):
+            corpus, windows = whole(config, name)
+            rows = [n for n, clip in enumerate(windows.clips) if keep(clip)]
+            parts = {"frames": windows.frames[rows], "waveform": windows.waveform[rows]}
+            clips = [windows.clips[n] for n in rows]
+            return laughs.Data(corpus, dataclasses.replace(windows, clips=clips, **parts))
+
+        return load
+
+    for name in ("train", "pretext_weights"):
+        monkeypatch.setattr(laughs, name, lambda *args, **options: pytest.fail("was trained"))
+    job = dataclasses.replace(tiny, start="pretrained")
+    monkeypatch.setattr(laughs, "load", lacking(lambda c: c.labels["expression"] != "laugh"))
+    with pytest.raises(InputError, match="no window of class Laughs"):
+        laughs.run(job, say=no_say)
+    monkeypatch.setattr(laughs, "load", lacking(lambda c: c.speaker == "0A"))
+    with pytest.raises(InputError, match="one speaker only"):
+        laughs.run(job, say=no_say)
+
+
 def test_a_choice_is_balanced_and_does_not_hang_on_the_order():
     clips = clips_of()
     chosen = choose(clips, 5)
@@ -295,32 +322,68 @@ def test_a_checkpoint_of_another_architecture_is_refused(tiny, no_corpora, tmp_p
         laugh_training.train_branches(tiny, windows, split)
 
 
-def test_silence_black_frames_and_short_clips_are_named(twin, monkeypatch, tmp_path):
+@pytest.fixture
+def film(tmp_path):
+    """Writes two seconds of one grey and of one tone, and returns a window of them."""
+
+    def write(name, grey, amplitude):
+        picture, sound = tmp_path / f"{name}.mp4", tmp_path / f"{name}.wav"
+        with av.open(str(picture), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width = stream.height = 64
+            stream.pix_fmt = "yuv420p"
+            for _ in range(50):
+                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), grey, np.uint8))
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        tone = amplitude * np.sin(np.arange(32_000) / 5)
+        soundfile.write(sound, tone.astype("float32"), 16_000)
+        return dataclasses.replace(
+            clips_of(1)[0],
+            clip_id=f"{name}@400",
+            audio_path=sound,
+            video_path=picture,
+            start_s=0.4,
+            duration_s=1.22,
+        )
+
+    return write
+
+
+@pytest.fixture
+def here(monkeypatch, tmp_path):
     monkeypatch.setattr("thesislib.caching.files.resolve", lambda path: tmp_path / path)
-    clips = dyadic.load_clips(twin, "ndc-me")[:2]
+
+
+@pytest.mark.usefixtures("here")
+def test_silent_and_black_windows_are_left_out_by_name(film):
+    good, silent, black = film("good", 128, 0.1), film("silent", 128, 0), film("black", 0, 0.1)
     view = View(frames=4, side=32, samples=10_240)
-    monkeypatch.setattr(laugh_data, "read_video_audio", silence)
-    with pytest.raises(InputError, match=r"no usable window of 2; .* is silent"):
-        ingest(clips, view, detector=CentreDetector())
-    monkeypatch.undo()
-    monkeypatch.setattr("thesislib.caching.files.resolve", lambda path: tmp_path / path)
-    monkeypatch.setattr(laugh_data, "BLACK", 256)
-    (folder,) = {path.parent for path in tmp_path.rglob("windows.safetensors")}
-    (folder / "windows.safetensors").unlink()
-    with pytest.raises(InputError, match="black frames only"):
-        ingest(clips, view, detector=CentreDetector())
-    with pytest.raises(InputError, match=r"lasts 0\.5 s only"):
-        ingest([dataclasses.replace(clips[0], duration_s=0.5)], view, detector=CentreDetector())
-    with pytest.raises(InputError, match="shorter than a kernel"):
-        ingest(clips, View(frames=4, side=32, samples=300), detector=CentreDetector())
-    with pytest.raises(InputError, match="no recording with frames"):
-        ingest([dataclasses.replace(clips[0], video_path=None)], view, detector=CentreDetector())
+    for clip, problem in ((silent, "is silent"), (black, "shows black frames only")):
+        with pytest.raises(InputError, match=f"has no usable window of 1; .*{problem}"):
+            ingest([clip], view, detector=CentreDetector())
+    windows = ingest([good, silent, black], view, detector=CentreDetector())
+    assert [clip.clip_id for clip in windows.clips] == ["good@400"]
+    assert [Path(failure.path).name for failure in windows.failures] == ["silent.wav", "black.mp4"]
+    assert "0.4 s" in str(windows.failures[0])
+
+
+@pytest.mark.usefixtures("here")
+def test_windows_that_are_too_short_or_lack_media_are_named(film):
+    clip = film("good", 128, 0.1)
+    view = View(frames=4, side=32, samples=10_240)
+
+    def refused(change, view=view):
+        with pytest.raises(InputError) as error:
+            ingest([dataclasses.replace(clip, **change)], view, detector=CentreDetector())
+        return str(error.value)
+
+    assert "lasts 0.5 s only" in refused({"duration_s": 0.5})
+    assert "shorter than a kernel" in refused({}, View(frames=4, side=32, samples=300))
+    assert "no recording with frames" in refused({"video_path": None})
+    assert "no recording with sound" in refused({"audio_path": None})
     with pytest.raises(InputError, match="windows: are none"):
         ingest([], view, detector=CentreDetector())
-
-
-def silence(path, *, start_s=0.0, duration_s=1.0):
-    return torch.zeros(round(16_000 * duration_s))
 
 
 def test_occlusion_and_bands_find_what_a_model_goes_by(tiny):

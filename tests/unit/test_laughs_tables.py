@@ -1,5 +1,9 @@
 """Tables and figures of chapter 6, on records made of invented predictions."""
 
+import base64
+from dataclasses import replace
+from xml.etree import ElementTree
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -208,6 +212,38 @@ def test_claims_find_what_was_planted_and_not_its_null(every_model, tmp_path):
     shown = laugh_claims.claims_by_strength(records, tmp_path, replicates=2000)
     assert shown.index.get_level_values("claim").is_monotonic_increasing
     assert (shown.loc["A", "strength 0"] == "–").all()
+    parts = shown.index.get_level_values("part").tolist()
+    assert parts == table.index.tolist(), "in the order of the claims' own table"
+
+
+def test_a_fusion_is_held_against_either_branch_on_shared_seeds(every_model, add, tmp_path):
+    records = [*every_model(0.3, 0.6, 0.6), add("gating", 0.95, seed=1)]
+    table = laugh_claims.fusions_table(records, tmp_path, replicates=2000)
+    assert list(table.index) == [
+        "gating less face", "gating less voice", "mlp less face", "mlp less voice",
+    ]  # fmt: skip
+    assert table["seeds"].tolist() == [1, 1, 2, 2]
+    assert table["verdict"].tolist() == ["holds", "holds", "undecided", "holds"]
+    without_voice = [r for r in records if r.configuration["model"] != "audio"]
+    assert laugh_claims.fusions_table(without_voice, tmp_path).empty
+
+
+def test_the_pretext_task_stands_beside_guessing(add, tmp_path):
+    told = add("video", 0.5, start="pretrained")
+    frame = told.load_predictions(tmp_path)
+    made = [
+        replace(
+            told, experiment="pretext", run_id=f"pretext-{day}", started=f"2026-01-0{day}"
+        ).save(tmp_path, frame.head(n))
+        for day, n in ((2, 9), (1, 5))
+    ]
+    table = laughs.pretext_table([told, *made], tmp_path)
+    assert list(table.index) == ["video"], "the voice has no record"
+    uar = told.metrics["uar"]
+    shown = f"{uar.value:.2f} [{uar.low:.2f}, {uar.high:.2f}]"
+    row = table.loc["video"]
+    assert row["sentences told (UAR)"] == shown
+    assert (row["guessing"], row["sentences"], row["clips"]) == ("0.33", 3, uar.n)
 
 
 def test_leakage_is_compared_on_the_windows_of_both_twins(add, tmp_path):
@@ -227,6 +263,8 @@ def test_without_records_nothing_breaks(tmp_path):
     assert laugh_claims.claims_table([], tmp_path).empty
     assert laugh_claims.claims_by_strength([], tmp_path).empty
     assert laugh_claims.leakage_table([], tmp_path).empty
+    assert laugh_claims.fusions_table([], tmp_path).empty
+    assert laughs.pretext_table([], tmp_path).empty
     assert laughs.balanced_confusions([], tmp_path).empty
     assert laughs.models_table([], "ndc-me").empty
     assert laughs.recalls_by_strength([]).empty
@@ -296,3 +334,16 @@ def test_scores_run_above_their_annotation(shown):
     assert_allclose(axis.lines[0].get_ydata(), frame["p_Laughs"])
     (bar,) = axis.patches
     assert (bar.get_x(), bar.get_width()) == (1.0, 1.5)
+    (axis,) = shown(figures.score_over_time(frame, [], at_s=2.5)).axes
+    assert axis.lines[-1].get_xdata() == [2.5, 2.5]
+
+
+def test_a_described_figure_has_its_words_where_a_reader_looks_for_them():
+    figure, axis = plt.subplots(figsize=(1, 1))
+    axis.plot([0, 1])
+    element = ElementTree.fromstring(figures.described(figure, 'told "Laughs" & none')[:-1] + "/>")
+    assert element.attrib["alt"] == 'told "Laughs" & none'
+    kind, _, encoded = element.attrib["src"].partition(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(encoded).startswith(b"\x89PNG")
+    assert plt.get_fignums() == []

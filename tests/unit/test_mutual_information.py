@@ -181,6 +181,31 @@ def test_contrast_pulls_the_branches_together_while_information_pushes_them_apar
     assert float(contrast) < 0 < float(information)
 
 
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.95])
+def test_contrast_never_claims_more_than_the_information_of_gaussians(rho):
+    # log B less the loss is a lower bound of the information of the two means, whatever the
+    # similarity is, and at most log B (InfoNCE).
+    d, batch = 4, 64
+    truth = -d / 2 * np.log(1 - rho**2)
+    found = []
+    for seed in range(20):
+        x, y = gaussians(rho, n=batch, d=d, seed=seed)
+        found.append(np.log(batch) - float(branch_contrast(x, y, temperature=0.5).loss))
+    error = np.std(found) / np.sqrt(len(found))
+    assert np.mean(found) < truth + 3 * error
+    assert np.mean(found) < np.log(batch)
+    if rho == 0.95:
+        assert np.mean(found) > 1, "and what is there is found in part"
+
+
+@pytest.mark.parametrize("rho", [0.3, 0.8])
+def test_minimising_the_contrast_makes_the_branches_alike(rho):
+    x, y = gaussians(rho, n=64, d=8)
+    share = torch.tensor(0.5, requires_grad=True)
+    (slope,) = torch.autograd.grad(branch_contrast(x, share * x + (1 - share) * y).loss, share)
+    assert float(slope) < 0, "a step down the slope takes in more of the other branch"
+
+
 def test_the_weighted_sum_is_equation_8_1():
     parts = [torch.tensor(v, requires_grad=True) for v in (1.0, 2.0, 3.0)]
     total = disentanglement_loss(*parts, weight=0.1)

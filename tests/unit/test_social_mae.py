@@ -14,7 +14,7 @@ from thesislib.corpora.splits import PARTS
 from thesislib.errors import InputError
 from thesislib.evaluation.metrics import measure
 from thesislib.learning.social_mae import Data, predict
-from thesislib.learning.social_mae_baselines import make_baseline
+from thesislib.learning.social_mae_baselines import AUDIO_ONLY, functionals_of, make_baseline
 from thesislib.learning.social_mae_data import View, Windows, ingest
 from thesislib.learning.social_mae_pretraining import front_end, model_config, pretrain_on
 from thesislib.learning.social_mae_reconstruction import (
@@ -23,7 +23,7 @@ from thesislib.learning.social_mae_reconstruction import (
     original_colours,
     reconstruct,
 )
-from thesislib.learning.social_mae_regions import NAMES, _plans, clip_regions, motion_of
+from thesislib.learning.social_mae_regions import NAMES, _filmed, _plans, clip_regions, motion_of
 from thesislib.learning.social_mae_splits import fold_splits, make_splits
 from thesislib.learning.social_mae_tasks import class_names, targets
 from thesislib.learning.social_mae_training import train_task
@@ -288,16 +288,37 @@ def test_sound_alone_pretrains_and_is_told(project):
 
 
 @pytest.mark.parametrize(
-    "name", ["auxformer", "uavm", "vavl", "resnet", "lstm", "average", "functionals"]
+    "name", ["auxformer", "uavm", "vavl", "resnet", "lstm", "average", "functionals", "egemaps"]
 )
 def test_every_baseline_goes_the_same_way(project, name):
-    modes = "audio" if name == "functionals" else "both"
+    if name == "egemaps":
+        pytest.importorskip("opensmile")
+    modes = "audio" if name in AUDIO_ONLY else "both"
     config = config_of(model=name, pretraining="none", modes=modes, epochs=1)
     data = data_of(windows_of())
     found = predict(config, data, make_splits(config, data.windows.clips), None)
     (frame,) = found.values()
     assert np.allclose(frame[["p_anger", "p_fear"]].sum(axis=1), 1)
     assert sum(p.numel() for p in make_baseline(name, 2, width=32, depth=1).parameters()) > 0
+
+
+def test_a_linear_model_of_functionals_tells_a_tone_from_a_hiss(project):
+    config = config_of(model="functionals", pretraining="none", modes="audio", head_rate=1e-2)
+    data = data_of(windows_of(48))
+    found = predict(config, data, make_splits(config, data.windows.clips), None)
+    (frame,) = found.values()
+    assert measure("classification", frame, replicates=9, seed=0)["uar"].value > 0.9
+
+
+def test_functionals_leave_the_padding_out(project):
+    """A window that is padded has the eGeMAPS of its sound alone."""
+    pytest.importorskip("opensmile")
+    config, windows = config_of(model="egemaps", pretraining="none", modes="audio"), windows_of(4)
+    whole = functionals_of(config, windows)
+    silence = torch.zeros(4, 8000)
+    padded = replace(windows, waveform=torch.cat([windows.waveform, silence], dim=1))
+    assert torch.equal(functionals_of(config, padded), whole)
+    assert whole.shape == (4, 88)
 
 
 # Regions -----------------------------------------------------------------------------------------
@@ -331,3 +352,42 @@ def test_regions_are_those_of_the_filmed_face(project):
         pair = torch.stack([small.flatten(), filmed.flatten()])
         assert torch.corrcoef(pair)[0, 1] > 0.97
     assert torch.equal(found, clip_regions(config, corpus, windows.clips))
+
+
+def test_regions_of_a_conversation_are_those_of_the_filmed_face(project):
+    from thesislib.corpora.loading import load_corpus
+    from thesislib.corpora.twins.face_render import render
+    from thesislib.signals.audio_visual import sample_frames
+
+    shutil.copytree(MANIFESTS, project / "data_manifests")
+    config = config_of(corpus="ndc-me-twin", dyads=1, duration_s=5.0, image_size=64)
+    corpus = load_corpus("ndc-me-twin", dyads=1, duration_s=5.0, workers=1)
+    clips = [
+        Clip(
+            clip_id=f"{path.stem}@{start}", corpus="ndc-me", speaker=path.stem,
+            audio_path=path, video_path=path, start_s=float(start), duration_s=1.22,
+        )
+        for path in sorted(corpus.root.glob("*.mp4"))
+        for start in (0, 3)
+    ]  # fmt: skip
+    windows = ingest(clips, View(audio_frames=32, candidates=8, size=64))
+    found = clip_regions(config, corpus, windows.clips)
+    assert found.shape == (4, 8, 64, 64)
+    assert not torch.equal(found[0], found[1])  # the face moves
+    filmed = _filmed(config, {clip.video_path.name for clip in clips})
+    picked = sample_frames(8, 8, 1)[0]
+    for row, clip in enumerate(windows.clips):
+        identity, motion, camera = filmed[clip.video_path.name]
+        assert len(motion) == 5 * camera.fps
+        time_s = float(clip.start_s + (picked[4] + 0.5) * clip.duration_s / 8)
+        drawn = next(iter(render(identity, motion[int(time_s * 50) :][:1], 224)))[0].float()
+        small = torch.nn.functional.interpolate(
+            drawn.permute(2, 0, 1)[None], (64, 64), mode="area"
+        )[0].permute(1, 2, 0)
+        face = (found[row, 4] != NAMES.index("background"))[..., None].expand_as(small)
+        alike = [
+            torch.corrcoef(torch.stack([small[face], windows.frames[other, 4].float()[face]]))[0, 1]
+            for other in (row, (row + 2) % 4, row ^ 1)  # then of the other person, another time
+        ]
+        assert alike[0] > 0.97
+        assert alike[0] > max(alike[1:])

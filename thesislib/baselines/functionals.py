@@ -13,6 +13,8 @@ Source: eyben2016egemaps; eyben2010opensmile; davis1980mfcc.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,11 +26,11 @@ N_EGEMAPS = 88
 N_MFCC = 20
 
 
-def egemaps(waveforms: Tensor, *, sample_rate: int = 16000) -> Tensor:
+def egemaps(waveforms: Tensor | Sequence[Tensor], *, sample_rate: int = 16000) -> Tensor:
     """The extended Geneva minimalistic acoustic parameter set (v02) of each clip.
 
     Args:
-        waveforms: `(B, N)` in [-1, 1].
+        waveforms: `(B, N)` in [-1, 1], or B clips `(N,)` of unequal lengths.
         sample_rate: In hertz.
 
     Returns:

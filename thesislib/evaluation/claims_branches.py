@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from thesislib.evaluation.classification import confusion_by_group, macro_f1, micro_f1
 from thesislib.evaluation.significance import (
+    Estimate,
     bootstrap_counts,
     holm,
     paired_test,
@@ -107,9 +108,10 @@ def compare(
         seed: Of the bootstrap.
 
     Returns:
-        ``value_first``, ``value_second``, ``difference``, ``low``, ``high``, ``p_value``,
-        ``speakers``, ``seeds`` (the smaller number of either side) and ``holds``: True where the
-        whole interval is above zero, False where it is below, None where it is neither.
+        ``value_first``, ``value_second``, ``difference``, ``low``, ``high``, ``effect_size``
+        (Cohen's d_z of the speakers' differences in accuracy), ``p_value``, ``speakers``,
+        ``seeds`` (the smaller number of either side) and ``holds``: True where the whole interval
+        is above zero, False where it is below, None where it is neither.
 
     Raises:
         ValueError: the sides are not about the same speakers, or a side has no frame.
@@ -118,17 +120,11 @@ def compare(
     if sides[0][0] != sides[1][0]:
         raise ValueError("both sides have to be about the same speakers and classes")
     speakers = len(sides[0][0][0])
-    draws = np.concatenate(
-        [np.ones((1, speakers), dtype=np.int64), bootstrap_counts(speakers, replicates, seed)]
-    )
     values, accuracies = [], []
     for number, (_, counts) in enumerate(sides):
-        of_seeds = METRICS[metric](np.einsum("rs,gskl->rgkl", draws, counts))
         # Where both sides are branches of one run, they share its seed: the same draws for both.
         shift = 0 if first.frames is second.frames else number
-        weights = bootstrap_counts(len(counts), replicates, seed + 1 + shift)
-        weights = np.concatenate([np.ones((1, len(counts)), dtype=np.int64), weights])
-        values.append((of_seeds * weights).sum(axis=1) / weights.sum(axis=1))
+        values.append(_drawn(counts, metric, replicates, seed, shift))
         hits = np.trace(counts, axis1=2, axis2=3) / counts.sum((2, 3))
         accuracies.append(hits.mean(axis=0))
     difference = values[0] - values[1]
@@ -140,11 +136,58 @@ def compare(
         "difference": float(difference[0]),
         "low": low,
         "high": high,
+        "effect_size": test.effect_size,
         "p_value": test.p_value,
         "speakers": speakers,
         "seeds": min(len(first.frames), len(second.frames)),
         "holds": True if low > 0 else False if high < 0 else None,
     }
+
+
+def estimate(
+    side: Side, factor: str, *, metric: str = "macro_f1", replicates: int = 2000, seed: int = 0
+) -> Estimate:
+    """One side by itself: mean over its seeds, with an interval over speakers and seeds.
+
+    Args:
+        side: Frames and branch.
+        factor: What was probed.
+        metric: ``macro_f1`` or ``micro_f1``.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: as `compare`.
+    """
+    _, counts = _confusions(side, factor)
+    values = _drawn(counts, metric, replicates, seed, 0)
+    clips = int(counts[0].sum())
+    return Estimate(float(values[0]), *percentile_interval(values[1:]), n=clips, unit="share")
+
+
+def _drawn(
+    counts: NDArray, metric: str, replicates: int, seed: int, shift: int
+) -> NDArray[np.float64]:
+    """Means over seeds: of the sample, first, and of replicates of speakers and of seeds.
+
+    Args:
+        counts: `(seeds, speakers, classes, classes)`.
+        metric: Name.
+        replicates: Of the bootstrap.
+        seed: Of the draws of speakers, which are the same whatever the shift.
+        shift: Sets the draws of seeds apart.
+    """
+    seeds, speakers = counts.shape[:2]
+    draws = _with_whole(bootstrap_counts(speakers, replicates, seed))
+    weights = _with_whole(bootstrap_counts(seeds, replicates, seed + 1 + shift))
+    of_seeds = METRICS[metric](np.einsum("rs,gskl->rgkl", draws, counts))
+    means: NDArray[np.float64] = (of_seeds * weights).sum(axis=1) / weights.sum(axis=1)
+    return means
+
+
+def _with_whole(draws: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Draws after the sample as it is."""
+    return np.concatenate([np.ones((1, draws.shape[1]), dtype=np.int64), draws])
 
 
 def _confusions(side: Side, factor: str) -> tuple[tuple[list[str], list[str]], NDArray]:

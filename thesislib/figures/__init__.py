@@ -20,21 +20,27 @@ from thesislib.figures.probes import (
     voices,
 )
 from thesislib.figures.social_mae import (
+    clip_maps,
     face_reconstructions,
+    few_shot_curve,
     region_errors,
+    region_means,
     social_mae_diagram,
     spectrogram_reconstruction,
 )
-from thesislib.figures.style import png
+from thesislib.figures.style import described, png
 
 __all__ = [
     "answer_curves",
     "band_drops",
     "calibration",
+    "clip_maps",
     "confusion_matrix",
+    "described",
     "embedding_maps",
     "face_reconstructions",
     "faces",
+    "few_shot_curve",
     "intensity_heatmaps",
     "layer_tradeoff",
     "listeners_and_model",
@@ -43,6 +49,7 @@ __all__ = [
     "plt",
     "png",
     "region_errors",
+    "region_means",
     "score_over_time",
     "social_mae_diagram",
     "spectrogram_reconstruction",

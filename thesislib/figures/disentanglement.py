@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
+from thesislib.figures.probes import LEVELS
 from thesislib.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, style
 from thesislib.models.dual_branch import PatchGrid
 from thesislib.models.transformer import visible_tokens
@@ -141,16 +142,17 @@ def reconstructions(titles: Sequence[str], whole: NDArray, seen: NDArray, drawn:
     """
     with style():
         figure, axes = plt.subplots(
-            len(titles), 3, figsize=(9.6, 2.1 * len(titles) + 0.5), sharex=True, sharey=True,
+            len(titles), 3, figsize=(6.4, 1.35 * len(titles) + 0.5), sharex=True, sharey=True,
             squeeze=False,
         )  # fmt: skip
+        colours = plt.get_cmap(None, LEVELS // 2)  # patches, not harmonics, are what to look at
         for row, title, *pictures in zip(axes, titles, whole, seen, drawn, strict=True):
             low, high = np.quantile(pictures[0], [0.01, 0.99])
             for axis, picture in zip(row, pictures, strict=True):
                 axis.set_facecolor("#BBBBBB")  # what was hidden
-                axis.imshow(picture.T, origin="lower", aspect="auto", vmin=low, vmax=high)
+                axis.imshow(picture.T, colours, origin="lower", aspect="auto", vmin=low, vmax=high)
                 axis.grid(False)
-            row[0].set_ylabel(f"{title}\nmel band", fontsize=9)
+            row[0].set_ylabel(f"{title}\nmel band", fontsize=8)
         for axis, name in zip(axes[0], ("original", "masked", "reconstructed"), strict=True):
             axis.set_title(name)
         for axis in axes[-1]:
@@ -198,12 +200,16 @@ def loss_front(points: pd.DataFrame) -> Figure:
     """
     with style():
         figure, axis = plt.subplots(figsize=(6.8, 4.2))
+        middle = (points["contrast"].min() + points["contrast"].max()) / 2
         for name, row in points.iterrows():
             on_front = bool(row["front"])
             place = (float(row["contrast"]), float(row["information"]))
             colour, marker = (BLUE, "o") if on_front else (ORANGE, "^")
             axis.scatter(*place, color=colour, marker=marker, s=45, zorder=3)
-            axis.annotate(str(name), place, (6, 5), textcoords="offset points", fontsize=8.5)
+            side, shift = ("right", -6) if place[0] > middle else ("left", 6)  # within the axes
+            axis.annotate(
+                str(name), place, (shift, 5), textcoords="offset points", fontsize=8.5, ha=side
+            )
         best = points[points["front"].astype(bool)].sort_values("contrast")
         axis.plot(best["contrast"], best["information"], color=BLUE, linewidth=1)
         axis.set(xlabel="contrastive loss (nats)", ylabel="mutual information (nats)")

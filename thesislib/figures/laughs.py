@@ -100,7 +100,7 @@ def calibration(frames: Mapping[str, pd.DataFrame]) -> Figure:
             xlabel="probability of the predicted class", ylabel="share that is right",
             xlim=(0.3, 1.02), ylim=(0, 1.02),
         )  # fmt: skip
-        axis.legend(loc="upper left")
+        axis.legend(loc="lower right")
     return figure
 
 
@@ -157,7 +157,11 @@ def band_drops(drops: pd.DataFrame, bands_hz: Sequence[tuple[int, int]]) -> Figu
 
 
 def score_over_time(
-    frame: pd.DataFrame, segments: Sequence[tuple[float, float, str]], *, title: str = ""
+    frame: pd.DataFrame,
+    segments: Sequence[tuple[float, float, str]],
+    *,
+    title: str = "",
+    at_s: float | None = None,
 ) -> Figure:
     """Probabilities of one recording's windows over time, above its annotation.
 
@@ -165,6 +169,7 @@ def score_over_time(
         frame: Columns ``time_s`` (middle of a window) and ``p_<class>``.
         segments: Start, end and class of what is annotated, in seconds.
         title: Of the figure.
+        at_s: Where a clip is marked.
     """
     colours = dict(zip(CLASSES, (ORANGE, BLUE, GREY), strict=True))
     with style():
@@ -173,6 +178,8 @@ def score_over_time(
             axis.plot(frame["time_s"], frame[f"p_{name}"], color=colour, marker=".", label=name)
         for start, end, name in segments:
             axis.axvspan(start, end, ymax=0.08, color=colours[name])
+        if at_s is not None:
+            axis.axvline(at_s, color="black", linestyle=":", linewidth=1.2)
         axis.set(xlabel="time (s)", ylabel="probability", ylim=(-0.1, 1.05), title=title)
         axis.legend(ncols=3, loc="upper right")
     return figure

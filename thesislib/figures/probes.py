@@ -23,6 +23,7 @@ from thesislib.records.record import RunRecord
 from thesislib.records.tables import layer_number
 
 SEX_STYLE = {"female": (ORANGE, "o"), "male": (BLUE, "s")}
+LEVELS = 32  # colours of a spectrogram: a picture of noise takes up half the space of one with 256
 TASK_STYLE = {"emotion": (ORANGE, "o"), "speaker": (BLUE, "s")}
 
 
@@ -171,6 +172,7 @@ def spectrograms(log_mels: Mapping[str, NDArray], *, frame_shift_s: float = 0.01
         for axis, (title, values) in zip(axes[:, 0], log_mels.items(), strict=True):
             image = axis.imshow(
                 values.T,
+                plt.get_cmap(None, LEVELS),
                 origin="lower",
                 aspect="auto",
                 extent=(0, len(values) * frame_shift_s, 0, values.shape[1]),

@@ -1,7 +1,4 @@
-"""Figures of chapter 7: the model as a diagram of its sizes, reconstructions, where errors lie.
-
-They read sizes, arrays and predictions, never a model.
-"""
+"""Figures of chapter 7: the model's diagram, reconstructions, where errors lie, what counts."""
 
 from __future__ import annotations
 
@@ -18,13 +15,16 @@ from numpy.typing import NDArray
 
 from thesislib.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, style
 from thesislib.models.transformer import visible_tokens
+from thesislib.records.drawings import Drawing
 
 if TYPE_CHECKING:
     from thesislib.models.masked_autoencoder import MaskedAutoencoderConfig
 
 Box = tuple[float, float, str, str]
 """Centre, text, colour."""
-_WIDTH, _HEIGHT = 2.1, 0.82
+_WIDTH, _HEIGHT = 0.82, 1.02
+_SMALL = 9.5
+_FRAMES = 4
 
 
 def social_mae_boxes(config: MaskedAutoencoderConfig) -> list[Box]:
@@ -35,35 +35,29 @@ def social_mae_boxes(config: MaskedAutoencoderConfig) -> list[Box]:
     seen = [visible_tokens(n, config.mask_ratio) for n in tokens]
     p, t = config.patch_size, config.tubelet_frames
     frames = "frames" if config.n_frames > 1 else "frame"
+    layers = f"{config.modality_depth} layers,\n{config.width} wide"
+    size = config.image_size
+    joint = "layer" if config.joint_depth == 1 else "layers"
     return [
-        (0, 1, f"log-mel\n{config.n_mels} x {config.audio_frames}", BLUE),
-        (0, -1, f"{config.n_frames} {frames}\n{config.image_size} x {config.image_size}", ORANGE),
-        (1, 1, f"{bands} x {columns} patches\nof {p} x {p}", BLUE),
-        (1, -1, f"{steps} x {rows} x {rows} patches\nof {t} x {p} x {p}", ORANGE),
-        (2, 1, f"{seen[0]} of {config.n_audio_tokens}\nstay visible", BLUE),
-        (2, -1, f"{seen[1]} of {config.n_video_tokens}\nstay visible", ORANGE),
-        (3, 1, f"audio encoder\n{config.modality_depth} layers of {config.width}", BLUE),
-        (3, -1, f"video encoder\n{config.modality_depth} layers of {config.width}", ORANGE),
-        (4, 0, f"joint encoder\n{config.joint_depth} x {config.width}, three passes", GREEN),
-        (5, 1, f"contrastive loss\nweight {config.contrastive_weight:g}", GREY),
-        (5, -1, f"joint decoder\n{config.decoder_depth} layers of {config.decoder_width}", PURPLE),
-        (6, -1, "hidden patches\nof both", GREY),
-    ]
+        (0, 1, f"log-mel\n{config.n_mels} × {config.audio_frames}", BLUE),
+        (0, -1, f"{config.n_frames} {frames}\n{size} × {size}", ORANGE),
+        (1, 1, f"{bands} × {columns} patches\nof {p} × {p};\n{seen[0]} stay visible", BLUE),
+        (
+            1, -1,
+            f"{steps} × {rows} × {rows} patches\nof {t} × {p} × {p};\n{seen[1]} stay visible",
+            ORANGE,
+        ),
+        (2, 1, f"audio encoder\n{layers}", BLUE),
+        (2, -1, f"video encoder\n{layers}", ORANGE),
+        (3, 0, f"joint encoder\n{config.joint_depth} {joint};\nthree passes", GREEN),
+        (4, 1, f"contrastive loss\nof mean tokens,\nweight {config.contrastive_weight:g}", GREY),
+        (4, -1, f"joint decoder\n{config.decoder_depth} layers,\n{config.decoder_width} wide",
+         PURPLE),
+        (5, -1, f"{tokens[0] - seen[0]} + {tokens[1] - seen[1]}\nhidden patches", GREY),
+    ]  # fmt: skip
 
 
-_ARROWS = (
-    (0, 2),
-    (1, 3),
-    (2, 4),
-    (3, 5),
-    (4, 6),
-    (5, 7),
-    (6, 8),
-    (7, 8),
-    (8, 9),
-    (8, 10),
-    (10, 11),
-)
+_ARROWS = ((0, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 6), (6, 7), (6, 8), (8, 9))
 
 
 def social_mae_diagram(config: MaskedAutoencoderConfig, title: str = "") -> Figure:
@@ -77,97 +71,105 @@ def social_mae_diagram(config: MaskedAutoencoderConfig, title: str = "") -> Figu
     """
     boxes = social_mae_boxes(config)
     with style():
-        figure, axis = plt.subplots(figsize=(11.5, 3.1))
+        figure, axis = plt.subplots(figsize=(9.6, 3.1))
         axis.set_axis_off()
-        axis.set(xlim=(-0.6, 6.6), ylim=(-1.7, 1.7), title=title)
+        axis.set(xlim=(-0.5, 5.5), ylim=(-1.65, 1.65))
+        axis.set_title(title, fontsize=11)
         for first, second in _ARROWS:
             (x0, y0, *_), (x1, y1, *_) = boxes[first], boxes[second]
             axis.annotate(
-                "", (x1 - 0.42, y1), (x0 + 0.42, y0), arrowprops={"arrowstyle": "->", "color": GREY}
-            )
+                "", (x1 - _WIDTH / 2 - 0.02, y1), (x0 + _WIDTH / 2 + 0.02, y0),
+                arrowprops={"arrowstyle": "-|>", "color": GREY},
+            )  # fmt: skip
         for x, y, text, colour in boxes:
             frame = FancyBboxPatch(
-                (x - 0.4, y - _HEIGHT / 2), 0.8, _HEIGHT, boxstyle="round,pad=0.03",
-                facecolor="white", edgecolor=colour, linewidth=1.6,
+                (x - _WIDTH / 2, y - _HEIGHT / 2), _WIDTH, _HEIGHT,
+                boxstyle="round,pad=0.02,rounding_size=0.06",
+                facecolor="white", edgecolor=colour, linewidth=1.8,
             )  # fmt: skip
             axis.add_patch(frame)
-            axis.text(x, y, text, ha="center", va="center", fontsize=7.5)
+            axis.text(x, y, text, ha="center", va="center", fontsize=8.8)
     return figure
 
 
-def masked_picture(picture: NDArray, hidden: NDArray) -> NDArray:
-    """A picture with its hidden parts in grey.
+# ------------------------------------------------------------------------------- reconstructions
+
+
+def face_reconstructions(drawing: Drawing, outlines: NDArray | None = None) -> Figure:
+    """One clip's frames: original, masked, reconstructed, copied, and where the error lies.
+
+    Where a patch was visible, the rows of both methods show the original, as they had it, and
+    the error is white. Of more than four frames, four are shown, spread evenly.
 
     Args:
-        picture: `(H, W, 3)` in [0, 1], or `(H, W)`.
-        hidden: True where it was hidden, of the same shape.
+        drawing: Colours in [0, 1].
+        outlines: `(K, T, H, W)`, true inside each of K regions, whose borders are drawn over the
+            error; none where they are not known.
     """
-    grey = 0.5 if picture.ndim == 3 else np.nan
-    return np.where(hidden > 0, grey, picture)
-
-
-def face_reconstructions(
-    original: NDArray, hidden: NDArray, drawn: NDArray, copied: NDArray | None = None
-) -> Figure:
-    """One clip's frames: original, masked, reconstructed, and where the error lies.
-
-    Args:
-        original: `(T, H, W, 3)` in [0, 1].
-        hidden: Likewise, true where it was hidden.
-        drawn: What the model draws of every patch.
-        copied: What the control draws; no row for it where it is None.
-
-    Where a patch was visible, the third row shows the original, as the model had it.
-    """
-    seen = [
-        ("original", original),
-        ("masked", masked_picture(original, hidden)),
-        ("reconstructed", np.where(hidden > 0, drawn.clip(0, 1), original)),
-    ]
-    if copied is not None:
-        seen.append(("copied", np.where(hidden > 0, copied.clip(0, 1), original)))
-    error = np.where(hidden > 0, (drawn - original) ** 2, 0.0).mean(axis=-1)
-    n = len(original)
+    n = min(len(drawing.original), _FRAMES)
+    shown = np.arange(n) * len(drawing.original) // n
+    original, hidden, drawn, copied = (values[shown] for values in drawing)
+    rows = {
+        "original": original,
+        "masked": np.where(hidden, 0.5, original),
+        "reconstructed": np.where(hidden, drawn.clip(0, 1), original),
+        "copied": np.where(hidden, copied.clip(0, 1), original),
+    }
+    error = np.where(hidden, (drawn - original) ** 2, np.nan).mean(axis=-1)
+    highest = max(float(np.nanquantile(error, 0.99)), 1e-6)
     with style():
         figure, axes = plt.subplots(
-            len(seen) + 1, n, figsize=(1.15 * max(n, 3) + 0.9, 1.2 * (len(seen) + 1)), squeeze=False
-        )
-        for row, (title, pictures) in enumerate(seen):
+            len(rows) + 1, n, figsize=(1.3 * max(n, 2) + 1.9, 1.34 * (len(rows) + 1)),
+            squeeze=False,
+        )  # fmt: skip
+        for row, (title, pictures) in enumerate(rows.items()):
             for axis, picture in zip(axes[row], pictures, strict=True):
-                axis.imshow(picture)
+                axis.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
             _name(axes[row, 0], title)
-        for axis, values in zip(axes[-1], error, strict=True):
-            image = axis.imshow(values, vmin=0, vmax=max(float(error.max()), 1e-6), cmap="magma")
-        _name(axes[-1, 0], "squared error")
+        for number, axis in enumerate(axes[-1]):
+            image = axis.imshow(
+                error[number], vmin=0, vmax=highest, cmap="viridis_r", interpolation="nearest"
+            )
+            for region in () if outlines is None else outlines[:, shown[number]]:
+                if region.any() and not region.all():
+                    axis.contour(region, levels=[0.5], colors="black", linewidths=0.8)
+        _name(axes[-1, 0], "squared\nerror")
         for axis in axes.flat:
-            axis.set(xticks=[], yticks=[])
-            axis.grid(False)
-            axis.spines[:].set_visible(False)
-        figure.colorbar(image, ax=axes[-1], shrink=0.8)
+            _bare(axis)
+        figure.colorbar(image, ax=axes[-1].tolist(), aspect=8, pad=0.01)
+        figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr,call-arg]
     return figure
 
 
-def spectrogram_reconstruction(original: NDArray, hidden: NDArray, drawn: NDArray) -> Figure:
-    """One clip's spectrogram: original, masked and reconstructed, low bands at the bottom.
+def spectrogram_reconstruction(drawing: Drawing) -> Figure:
+    """One clip's spectrogram: original, masked, reconstructed and copied, low bands below.
 
     Args:
-        original: `(T, M)`.
-        hidden: True where it was hidden.
-        drawn: What the model draws.
+        drawing: Log-mels `(T, M)`.
     """
+    original, hidden = drawing.original, drawing.hidden
     panels = {
         "original": original,
-        "masked": masked_picture(original, hidden),
-        "reconstructed": np.where(hidden > 0, drawn, original),
+        "masked": np.where(hidden, np.nan, original),
+        "reconstructed": np.where(hidden, drawing.drawn, original),
+        "copied": np.where(hidden, drawing.copied, original),
     }
     low, high = np.quantile(original, [0.01, 0.99])
     with style():
-        figure, axes = plt.subplots(1, 3, figsize=(9.6, 2.6), sharey=True)
-        for axis, (title, values) in zip(axes, panels.items(), strict=True):
-            axis.imshow(values.T, origin="lower", aspect="auto", vmin=low, vmax=high)
-            axis.set(title=title, xlabel="time (10 ms)")
+        figure, axes = plt.subplots(2, 2, figsize=(7.8, 4.2), sharex=True, sharey=True)
+        for axis, (title, values) in zip(axes.flat, panels.items(), strict=True):
+            axis.set_facecolor("#BBBBBB")
+            image = axis.imshow(
+                values.T, origin="lower", aspect="auto", vmin=low, vmax=high,
+                extent=(0, len(values) / 100, 0, values.shape[1]), interpolation="nearest",
+            )  # fmt: skip
+            axis.set_title(title)
             axis.grid(False)
-        axes[0].set_ylabel("mel band")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("mel band")
+        for axis in axes[1]:
+            axis.set_xlabel("time (s)")
+        figure.colorbar(image, ax=axes.ravel().tolist(), label="log-mel")
     return figure
 
 
@@ -179,23 +181,104 @@ def region_errors(frames: dict[str, pd.DataFrame], regions: Sequence[str]) -> Fi
         regions: In order; those without a value are left empty.
     """
     with style():
-        figure, axis = plt.subplots(figsize=(7.2, 3.2))
+        figure, axis = plt.subplots(figsize=(8.0, 3.4))
         width = 0.8 / max(1, len(frames))
-        colours = (BLUE, ORANGE, GREEN, PURPLE)
-        for number, ((title, frame), colour) in enumerate(
-            zip(frames.items(), colours, strict=False)
+        looks = ((BLUE, ""), (ORANGE, "///"), (GREEN, "..."), (PURPLE, "xx"))
+        for number, ((title, frame), (colour, hatch)) in enumerate(
+            zip(frames.items(), looks, strict=False)
         ):
-            sums = (
-                frame[frame["modality"] == "video"].groupby("region")[["squared_error", "n"]].sum()
-            )
-            heights = (sums["squared_error"] / sums["n"]).reindex(list(regions))
+            heights = region_means(frame).reindex(list(regions))
             places = np.arange(len(regions)) + (number - (len(frames) - 1) / 2) * width
-            axis.bar(places, heights, width, color=colour, label=title)
+            axis.bar(
+                places, heights, width, color=colour, hatch=hatch, edgecolor="white", label=title
+            )
         axis.set_xticks(range(len(regions)), list(regions))
         axis.set_ylabel("mean squared error")
+        axis.grid(visible=False, axis="x")
         axis.legend()
     return figure
 
 
+def region_means(frame: pd.DataFrame) -> pd.Series:
+    """Mean squared error of hidden pictures by region, from a frame of kind *reconstruction*."""
+    video = frame[frame["modality"] == "video"]
+    sums = video.groupby("region")[["squared_error", "n"]].sum()
+    return (sums["squared_error"] / sums["n"]).rename("mean squared error")
+
+
+# -------------------------------------------------------------------------- what counts, and labels
+
+
+def clip_maps(
+    frames: NDArray, spectrogram: NDArray, maps: dict[str, tuple[NDArray, NDArray, float]]
+) -> Figure:
+    """A clip, and a value for each of its patches, by one or more methods.
+
+    Args:
+        frames: `(T, H, W, 3)` in [0, 1]; at most four are shown, each above its step of the maps.
+        spectrogram: Log-mels `(T, M)`.
+        maps: Title to values of the patches of the spectrogram `(F, C)` and of the frames
+            `(T', H', W')`, and the value that is white: above it is orange, below purple.
+    """
+    n_steps = next(iter(maps.values()))[1].shape[0]
+    steps = np.unique(np.linspace(0, n_steps - 1, min(4, n_steps)).round().astype(int))
+    with style():
+        figure = plt.figure(figsize=(2.6 + 1.35 * len(steps) + 1.2, 1.55 * (len(maps) + 1)))
+        grid = figure.add_gridspec(
+            len(maps) + 1, len(steps) + 1, width_ratios=[2.4] + [1.2] * len(steps)
+        )
+        axes = np.array(
+            [[figure.add_subplot(grid[r, c]) for c in range(len(steps) + 1)]
+             for r in range(len(maps) + 1)]
+        )  # fmt: skip
+        axes[0, 0].imshow(spectrogram.T, origin="lower", aspect="auto")
+        for axis, step in zip(axes[0, 1:], steps, strict=True):
+            axis.imshow(frames[step * len(frames) // n_steps])
+        _name(axes[0, 0], "clip")
+        for (title, (audio, video, centre)), row in zip(maps.items(), axes[1:], strict=True):
+            reach = max(float(np.abs(v - centre).max()) for v in (audio, video)) or 1e-6
+            look = {"cmap": "PuOr_r", "vmin": centre - reach, "vmax": centre + reach}
+            row[0].imshow(audio, origin="lower", aspect="auto", **look)
+            for axis, step in zip(row[1:], steps, strict=True):
+                image = axis.imshow(video[step], **look)
+            _name(row[0], title)
+            figure.colorbar(image, ax=row.tolist(), aspect=8, pad=0.01)
+        for axis in axes.flat:
+            _bare(axis)
+    return figure
+
+
+def few_shot_curve(points: pd.DataFrame, names: dict[str, str], chance: float) -> Figure:
+    """Macro F1 against the number of labelled people, a line a pre-training, a dot a seed.
+
+    Args:
+        points: Columns ``people``, ``pretraining``, ``macro_f1``, in order of people.
+        names: Pre-training to its name in the legend, in order.
+        chance: What guessing reaches.
+    """
+    order = list(dict.fromkeys(points["people"]))
+    with style():
+        figure, axis = plt.subplots(figsize=(6.6, 3.6))
+        looks = zip((ORANGE, BLUE, GREEN), ("s", "o", "^"), ("--", "-", ":"), strict=True)
+        for (pretraining, name), (colour, marker, line) in zip(names.items(), looks, strict=False):
+            part = points[points["pretraining"] == pretraining]
+            mean = part.groupby("people")["macro_f1"].mean().reindex(order)
+            axis.plot(order, mean, line, color=colour, marker=marker, label=name)
+            axis.plot(
+                part["people"], part["macro_f1"], marker, color=colour, alpha=0.5, markersize=4
+            )
+        axis.axhline(chance, color=GREY, linestyle=":", linewidth=1)
+        axis.text(len(order) - 1, chance, "chance", ha="right", va="bottom", fontsize=_SMALL)
+        axis.set(xlabel="labelled people in training", ylabel="macro F1", ylim=(0, 1))
+        axis.legend(loc="best")
+    return figure
+
+
+def _bare(axis: Axes) -> None:
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+
+
 def _name(axis: Axes, title: str) -> None:
-    axis.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+    axis.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=_SMALL)

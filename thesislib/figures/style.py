@@ -6,6 +6,8 @@ differ where colours do.
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 from contextlib import AbstractContextManager
 
@@ -41,3 +43,12 @@ def png(figure: Figure) -> bytes:
     figure.savefig(stream, format="png")
     plt.close(figure)
     return stream.getvalue()
+
+
+def described(figure: Figure, alt: str) -> str:
+    """The figure as an HTML image with a text alternative, closed afterwards.
+
+    An image widget has no place for one; an HTML widget shows this.
+    """
+    encoded = base64.b64encode(png(figure)).decode()
+    return f'<img src="data:image/png;base64,{encoded}" alt="{html.escape(alt)}">'

@@ -112,7 +112,8 @@ def cached_features(
         reason = getattr(error, "strerror", None) or error
         with suppress(OSError):
             path.parent.rmdir()  # the empty folder of a file that was not written
-        warnings.warn(f"{path}: features are not cached ({reason})", stacklevel=2)
+        # Of the folder, not of this file: a run that has many to keep says it once.
+        warnings.warn(f"{path.parents[1]}: features are not cached ({reason})", stacklevel=1)
         return None
     return open_features(path, key)
 

@@ -165,8 +165,8 @@ def fit_task(
             **{name: values[train] for name, values in tensors.items()},
         ),
         config=TrainingConfig(
-            # A probe costs next to nothing and, having one layer only, needs the steps.
-            epochs=config.epochs * (10 if config.scope == "probe" else 1),
+            # One layer on features that are there already costs next to nothing and needs steps.
+            epochs=config.epochs * (10 if front is None else 1),
             batch_size=config.batch_size,
             learning_rate=config.learning_rate,
             betas=BETAS,

@@ -706,14 +706,17 @@ class FineTunedModel(nn.Module):
 def initialise(model: nn.Module, generator: torch.Generator | None = None) -> None:
     """Draw weights: Xavier for linear layers, normal (0.02) for single tokens, biases 0.
 
+    The model may be a single layer, whose weight has no module's name before it.
+
     Source: the reference code of masked autoencoders, which CAV-MAE follows.
     """
     for name, parameter in model.named_parameters():
         if parameter.is_meta:
             continue
-        if name.endswith(("modality", "mask_token")):
+        kind = name.rpartition(".")[2]
+        if kind.endswith(("modality", "mask_token")):
             nn.init.normal_(parameter, std=0.02, generator=generator)
-        elif name.endswith(".weight") and parameter.ndim == 2:
+        elif kind == "weight" and parameter.ndim == 2:
             nn.init.xavier_uniform_(parameter, generator=generator)
-        elif name.endswith(".bias"):
+        elif kind == "bias":
             nn.init.zeros_(parameter)

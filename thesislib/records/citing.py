@@ -48,14 +48,29 @@ def cite(target: str, results: Path) -> Citation:
     records = [record for record in _records(results) if fnmatchcase(record.run_id, run)]
     if not records:
         raise InputError(run, "is no recorded run", f"see {results / 'runs'}")
+    return cite_records(records, metric, form)
+
+
+def cite_records(records: Sequence[RunRecord], metric: str, form: str = ".2f") -> Citation:
+    """One number for several runs that differ in nothing but the seed or what it draws.
+
+    Args:
+        records: One or more.
+        metric: Of all of them.
+        form: ``.2f``, ``.0%`` and the like.
+
+    Raises:
+        InputError: a run lacks the metric, or they are of several corpora or profiles.
+    """
     for record in records:
         if metric not in record.metrics:
             known = ", ".join(record.metrics)
             raise InputError(record.run_id, f"has no metric {metric!r}", f"choose from {known}")
     for name in ("corpus", "variant", "profile", "experiment"):
         if len(values := {str(getattr(r, name)) for r in records}) > 1:
-            raise InputError(run, f"mixes {name}: {', '.join(sorted(values))}", "cite them apart")
-    return Citation(_text(records, metric, form), _details(records, metric))
+            mixed = f"mixes {name}: {', '.join(sorted(values))}"
+            raise InputError(f"{len(records)} runs", mixed, "cite them apart")
+    return Citation(_text(records, metric, form), _details(records, metric, form))
 
 
 def _text(records: Sequence[RunRecord], metric: str, form: str) -> str:
@@ -69,21 +84,37 @@ def _text(records: Sequence[RunRecord], metric: str, form: str) -> str:
     return value if "nan" in low + high else f"{value} [{low}, {high}]"
 
 
-def _details(records: Sequence[RunRecord], metric: str) -> dict[str, str]:
-    first = records[0]
-    seeds = sorted({record.seed for record in records})
-    spread = "95 % interval of one run" if len(records) == 1 else f"mean of {len(records)} runs"
-    spread += " in brackets" if len(records) == 1 else ", lowest and highest in brackets"
+def made_by(records: Sequence[RunRecord]) -> dict[str, str]:
+    """What made these runs, by name, in the order in which a reader wants it."""
+    corpora = {
+        f"{r.corpus}, {'synthetic twin' if r.synthetic else f'real, {r.variant}'}" for r in records
+    }
     return {
         "run": " ".join(record.run_id for record in records),
-        "metric": f"{metric} ({first.metrics[metric].unit}); {spread}",
-        "corpus": f"{first.corpus}, {'synthetic twin' if first.synthetic else first.variant}",
-        "seeds": ", ".join(str(seed) for seed in seeds),
-        "profile": first.profile,
-        "commit": ", ".join(sorted({record.commit[:12] for record in records})),
-        "manifest": ", ".join(sorted({record.manifest_sha256[:12] for record in records})),
-        "command": "\n".join(record.command for record in records),
+        "corpus": "; ".join(sorted(corpora)),
+        "seeds": ", ".join(str(seed) for seed in sorted({record.seed for record in records})),
+        "profile": ", ".join(sorted({record.profile for record in records})),
+        "commit": ", ".join(sorted({record.commit for record in records})),
+        "manifest": ", ".join(sorted({record.manifest_sha256 for record in records})),
+        "command": "\n".join(dict.fromkeys(record.command for record in records)),
     }
+
+
+def _details(records: Sequence[RunRecord], metric: str, form: str) -> dict[str, str]:
+    told = made_by(records)
+    n = len(records)
+    spread = (
+        "95 % interval of one run in brackets"
+        if n == 1
+        else f"mean of {n} runs, lowest and highest in brackets"
+    )
+    per_cent = " per cent" if form.endswith("%") else ""
+    unit = records[0].metrics[metric].unit
+    return {
+        "run": told.pop("run"),
+        "metric": f"{metric} ({unit}); {spread}",
+        "rounding": f"to {form[1]} decimals{per_cent}",
+    } | told
 
 
 def _mean(values: Sequence[float]) -> float:

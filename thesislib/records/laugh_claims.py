@@ -20,6 +20,7 @@ from thesislib.evaluation.claims_laughs import (
     class_f1,
     contrast,
     contrasts_table,
+    f1,
 )
 from thesislib.records.laughs import TABLES, chosen, planted, strengths
 from thesislib.records.record import RunRecord
@@ -109,8 +110,43 @@ def claims_by_strength(
             columns[f"strength {at:g}"] = pd.Series(cells, index=index)
     if not columns:
         return pd.DataFrame()
-    # In order of the claims: a strength may lack records that another one has.
-    return pd.DataFrame(columns).fillna("–").sort_index(level="claim", sort_remaining=False)
+    # In the order of the fullest strength: another one may lack records.
+    order = max(columns.values(), key=len).index
+    for column in columns.values():
+        order = order.union(column.index, sort=False)
+    shown = pd.DataFrame(columns).reindex(order).fillna("–")
+    return shown.sort_index(level="claim", sort_remaining=False, kind="stable")
+
+
+def fusions_table(
+    records: Sequence[RunRecord], results: Path, *, tested: str = "ndc-me", replicates: int = 2000
+) -> pd.DataFrame:
+    """F1 of every way of fusing less that of either modality, from scratch, on the same windows.
+
+    Each fusion is compared over the seeds that it and both branches have; p-values are corrected
+    over the whole table.
+    """
+    runs: dict[str, dict[int, RunRecord]] = {}
+    for record in chosen(records, tested=tested, start="scratch"):
+        runs.setdefault(record.configuration["model"], {})[record.seed] = record
+    branches = ("audio", "video")
+    found = []
+    for model in runs.keys() - branches if runs.keys() >= set(branches) else ():
+        shared = sorted(set.intersection(*(set(runs[name]) for name in (model, *branches))))
+        if shared:
+            fused, *alone = (
+                [runs[name][seed].load_predictions(results) for seed in shared]
+                for name in (model, *branches)
+            )
+            found += [
+                contrast(
+                    "–", f"{model} less {NAMES[name]}", fused, frames, f1,
+                    replicates=replicates, seed=0,
+                )
+                for name, frames in zip(branches, alone, strict=True)
+            ]  # fmt: skip
+    shown = as_shown(sorted(found, key=lambda contrast: contrast.part))
+    return shown if shown.empty else shown.drop(columns="claim")
 
 
 def leakage_table(

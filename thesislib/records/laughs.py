@@ -15,10 +15,12 @@ from typing import Any
 import pandas as pd
 
 from thesislib.config import LaughConfig, for_profile
+from thesislib.evaluation.classification import class_names
 from thesislib.evaluation.intensity import CLASSES, balanced_confusion, heat_map
 from thesislib.evaluation.significance import Estimate
 from thesislib.records.record import RunRecord
 from thesislib.records.reported import reported_table
+from thesislib.records.tables import show
 
 TABLES = {"audio": "6.1", "video": "6.2", "mlp": "6.3"}
 """Model to the table of the thesis that reports on it."""
@@ -240,6 +242,34 @@ def by_scope(records: Sequence[RunRecord]) -> pd.DataFrame:
                 runs = chosen(records, scope=scope, tested=tested, start="pretrained", model=model)
                 cells[scope, f"{model}, {tested}"] = spread(r.metrics["f1_harmonic"] for r in runs)
     return pd.Series(cells).unstack(sort=False).rename_axis("what is trained")
+
+
+def pretext_table(records: Iterable[RunRecord], results: Path) -> pd.DataFrame:
+    """How well sentences are told of people who were not trained on, beside guessing.
+
+    The pretext task has a seed of its own and runs share its weights: one row a modality, of the
+    newest record.
+
+    Args:
+        records: Of chapter 6.
+        results: Folder that holds their predictions.
+    """
+    latest = {
+        record.configuration["model"]: record
+        for record in sorted(records, key=lambda record: record.started)
+        if record.experiment == "pretext"
+    }
+    rows = {}
+    for model in ("audio", "video"):
+        if model in latest:
+            names = class_names(latest[model].load_predictions(results))
+            rows[model] = {
+                "sentences told (UAR)": show(latest[model].metrics["uar"]),
+                "guessing": f"{1 / len(names):.2f}",
+                "sentences": len(names),
+                "clips": latest[model].metrics["uar"].n,
+            }
+    return pd.DataFrame(rows).T.rename_axis("pretext task") if rows else pd.DataFrame()
 
 
 def pooled_predictions(records: Sequence[RunRecord], results: Path) -> pd.DataFrame:

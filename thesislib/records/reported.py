@@ -54,13 +54,49 @@ def reported_table(table: str) -> pd.DataFrame:
     >>> reported_table("8.5").shape
     (6, 3)
     """
+    return pd.DataFrame.from_dict(reported_entry(table)["rows"], orient="index")
+
+
+def reported_tables() -> list[str]:
+    """Names of all tables and heat maps, in the order in which the thesis prints them.
+
+    >>> reported_tables()[0], reported_tables()[-1]
+    ('5.3', '8.5')
+    """
+
+    def place(name: str) -> tuple[str, bool]:
+        number = name.removeprefix("Figure ")
+        return number[0], name.startswith("Figure")  # the figures of a chapter follow its tables
+
+    return sorted(_document(), key=lambda name: (*place(name), name.partition(",")[0]))
+
+
+def reported_entry(table: str) -> dict[str, Any]:
+    """Title, unit, note and rows of a table.
+
+    Raises:
+        InputError: there is no such table.
+    """
     if table not in _document():
         raise InputError(
             "results/reported.yaml",
             f"has no table {table!r}",
             f"choose from {', '.join(_document())}",
         )
-    return pd.DataFrame.from_dict(_document()[table]["rows"], orient="index")
+    return _document()[table]
+
+
+def reported_cells(table: str) -> list[tuple[str, str, float]]:
+    """Row, column and value of every cell that a table prints.
+
+    >>> reported_cells("5.6")[0]
+    ('Annotator 1', 'Annotator 2', 0.55)
+    """
+    return [
+        (row, str(column), float(value))
+        for row, cells in reported_entry(table)["rows"].items()
+        for column, value in cells.items()
+    ]
 
 
 def not_attempted(table: str, rows: list[str], reason: str) -> pd.DataFrame:

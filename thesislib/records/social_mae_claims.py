@@ -1,17 +1,26 @@
 """Claims F to H of chapter 7 on its records, by strength of the planted effects.
 
-Source: claims F to H of the notes.
+Source: claims F to H of the notes; thesis Tables 7.2 to 7.4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from thesislib.evaluation.claims_laughs import Contrast, contrasts_table
-from thesislib.evaluation.claims_social_mae import claim_f, claim_f_regions, claim_g, claim_h
+from thesislib.evaluation.claims_social_mae import (
+    claim_f,
+    claim_f_regions,
+    claim_g,
+    claim_h,
+    of_trait,
+    p_over_clips,
+)
+from thesislib.evaluation.regression import traits_of
 from thesislib.records.record import RunRecord
 from thesislib.records.social_mae import (
     CORPORA,
@@ -19,8 +28,10 @@ from thesislib.records.social_mae import (
     MODELS,
     MODES,
     OUT_OF_DOMAIN,
+    TRAITS,
     ZERO_SHOT,
     chosen,
+    lsn_tcn_runs,
     strength,
 )
 
@@ -29,9 +40,22 @@ FACE = ("skin",)
 
 
 def contrasts(
-    records: Sequence[RunRecord], results: Path, *, at: float = 1.0, replicates: int, seed: int = 0
+    records: Sequence[RunRecord],
+    results: Path,
+    *,
+    at: float | None = None,
+    replicates: int,
+    seed: int = 0,
 ) -> list[Contrast]:
-    """Every part of claims F to H at one strength; those that lack records are left out."""
+    """Every part of claims F to H at one strength; those that lack records are left out.
+
+    Args:
+        records: Of chapter 7, and those of chapter 6 for the comparison with LSN-TCN.
+        results: Folder of results.
+        at: Strength of the planted effects; None for each corpus's main one.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+    """
     options = {"replicates": replicates, "seed": seed}
     found: list[Contrast] = []
     for corpus, name in CORPORA.items():
@@ -65,7 +89,7 @@ def _task_contrasts(
     results: Path,
     corpus: str,
     name: str,
-    at: float,
+    at: float | None,
     options: dict[str, int],
 ) -> list[Contrast]:
     found = []
@@ -88,6 +112,11 @@ def _task_contrasts(
             first, second = _paired(social, other, results)
             if first:
                 found.append(claim_g(f"{name}, {label}: {part}", first, second, **options))
+        if corpus == "ndc-me" and at in (None, 1):
+            first, second = _paired(social, lsn_tcn_runs(records, mode), results)
+            if first:
+                part = f"{name}, {label}: Social-MAE less LSN-TCN"
+                found.append(replace(claim_g(part, first, second, **options), claim="7.4"))
         if social and social[0].kind == "classification":
             frames = [r.load_predictions(results) for r in social]
             found.append(claim_h(f"{name}, {label}: micro and macro F1", frames, **options))
@@ -95,7 +124,7 @@ def _task_contrasts(
 
 
 def claims_table(
-    records: Sequence[RunRecord], results: Path, *, at: float = 1.0, replicates: int = 2000
+    records: Sequence[RunRecord], results: Path, *, at: float | None = None, replicates: int = 2000
 ) -> pd.DataFrame:
     """Claims F to H at one strength: difference, interval, Holm's p-value, verdict."""
     table = contrasts_table(contrasts(records, results, at=at, replicates=replicates))
@@ -119,7 +148,10 @@ def claims_table(
 def claims_by_strength(
     records: Sequence[RunRecord], results: Path, *, replicates: int = 2000
 ) -> pd.DataFrame:
-    """Claim G in columns by strength of the planted effects: a null twin must not show it."""
+    """Claim G in columns by strength of the planted effects: a null twin must not show it.
+
+    Strength 1 is the documented size, which is not that of every corpus's main runs.
+    """
     columns = {}
     for at in sorted({s for r in records if r.chapter == "07" and (s := strength(r)) is not None}):
         table = contrasts_table(contrasts(records, results, at=at, replicates=replicates))
@@ -131,16 +163,55 @@ def claims_by_strength(
     return pd.DataFrame(columns).fillna("–")
 
 
+def p_values_table(
+    records: Sequence[RunRecord], results: Path, *, replicates: int = 2000
+) -> pd.DataFrame:
+    """What the thesis stars in Tables 7.2 to 7.4, tested over clips and over speakers.
+
+    A row is a cell of Social-MAE, compared with CAV-MAE at the same pre-training, which is what
+    the stars may mean. The p-values over clips are those of the seeds apart, as the thesis had one
+    run; a test part of a twin has some dozens of clips, that of the thesis thousands.
+    """
+    rows = {}
+    for corpus, name in CORPORA.items():
+        for mode, label in MODES.items():
+            runs = [
+                chosen(
+                    records, corpus=corpus, model="mae", mode=mode, frames=frames,
+                    pretraining=IN_DOMAIN,
+                )
+                for frames in ("8", "1")
+            ]  # fmt: skip
+            first, second = _paired(runs[0], runs[1], results)
+            if not first:
+                continue
+            traits = traits_of(first[0]) if runs[0][0].kind == "regression" else []
+            for trait in [*traits, ""]:
+                pair = [[of_trait(f, trait) if trait else f for f in x] for x in (first, second)]
+                part = f"{name}, {label}" + (f", {TRAITS[trait]}" if trait else "")
+                found = claim_g(part, pair[0], pair[1], replicates=replicates, seed=0)
+                clips = [p_over_clips(a, b) for a, b in zip(*pair, strict=True)]
+                rows[part] = {
+                    "thesis": "p < 1E-5",
+                    "p over clips, by seed": ", ".join(f"{p:.1g}" for p in clips),
+                    "p over speakers": f"{found.p_value:.3f}",
+                    "difference": f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]",
+                    "speakers": found.speakers,
+                }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Social-MAE less CAV-MAE")
+
+
 def _paired(
     first: Sequence[RunRecord], second: Sequence[RunRecord], results: Path
 ) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
-    """Predictions of both in order of seed, of the seeds that both have."""
+    """Predictions of both in order of seed, of the seeds that both have on the same clips."""
     a, b = ({r.seed: r for r in runs} for runs in (first, second))
-    shared = sorted(a.keys() & b.keys())
-    return (
-        [a[n].load_predictions(results) for n in shared],
-        [b[n].load_predictions(results) for n in shared],
-    )
+    pairs = [
+        (a[n].load_predictions(results), b[n].load_predictions(results))
+        for n in sorted(a.keys() & b.keys())
+    ]
+    alike = [(x, y) for x, y in pairs if set(x["clip_id"]) == set(y["clip_id"])]
+    return [x for x, _ in alike], [y for _, y in alike]
 
 
 def _has_regions(frame: pd.DataFrame) -> bool:

@@ -1,0 +1,49 @@
+"""Mend what the theme and Sphinx write that a screen reader cannot use, once the pages are written.
+
+Each entry of `MENDS` says what is wrong. What CSS can mend is in ``book/assets/book.css``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # The arrow that unfolds a part of the contents has no name.
+    (
+        re.compile(r'<summary>(?=<span class="toctree-toggle")'),
+        '<summary aria-label="Pages below the one named before">',
+    ),
+    # The parameters of a long signature are a list of definitions with no term.
+    (re.compile(r"<dl>(?=\s*<dd>)"), '<dl role="presentation">'),
+    # The map is no single picture: its boxes are links.
+    (re.compile(r'(<div class="thesis-map"[^>]*>\s*<svg [^>]*)role="img"'), r'\1role="group"'),
+)
+
+
+def mend(text: str) -> str:
+    """A page with every mend applied."""
+    for pattern, replacement in MENDS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def finish(app: Sphinx, exception: Exception | None) -> None:
+    """Rewrite the pages that need it."""
+    if exception is not None or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        if "_static" in path.parts:
+            continue
+        text = path.read_text(encoding="utf-8")
+        mended = mend(text)
+        if mended != text:
+            path.write_text(mended, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict:
+    """Come last."""
+    app.connect("build-finished", finish)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,407 @@
+"""Pages that are filled in from the records while the book is built.
+
+``{scoreboard} CHAPTER`` prints every table of a chapter of the thesis beside ours, and
+``{scoreboard-summary}`` the counts and the picture; ``{claim} LETTER`` prints an entry of the
+ledger, ``{claims-summary}`` all verdicts; ``{status}`` says when each chapter was executed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from html import escape
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.docutils import SphinxDirective
+from traceable_numbers import button, panel
+
+from thesislib import files
+from thesislib.figures.scoreboard import picture, symbol
+from thesislib.records import ledger, scoreboard, status
+from thesislib.records.citing import made_by
+from thesislib.records.hypotheses import CLAIMS
+from thesislib.records.record import RunRecord, read_records
+from thesislib.reproduce.staleness import read_documents
+
+PAGES = ("book/scoreboard", "book/claims", "book/status")
+DECIMALS = {"%": 0, "loss": 4, "mean squared error": 3, "min": 0}
+
+
+@cache
+def records() -> tuple[RunRecord, ...]:
+    """Every record of the results folder, read once a build."""
+    return tuple(read_records(files.project_root() / "results"))
+
+
+@cache
+def boards() -> tuple[scoreboard.Board, ...]:
+    """Every table of the thesis beside ours."""
+    return tuple(scoreboard.scoreboard(records(), files.project_root() / "results"))
+
+
+@cache
+def parts() -> tuple[ledger.Part, ...]:
+    """Every part of every claim."""
+    return tuple(ledger.parts(records(), files.project_root() / "results"))
+
+
+@cache
+def statuses() -> dict[str, status.Status]:
+    """Chapters with records."""
+    return status.chapter_statuses(read_documents(files.project_root() / "results"))
+
+
+# ------------------------------------------------------------------------------------- scoreboard
+
+
+def summary_html(found: Sequence[scoreboard.Board]) -> str:
+    """Counts of verdicts and directions by chapter, the picture, and its legend."""
+    names = [*scoreboard.VERDICTS, *scoreboard.DIRECTIONS]
+    groups = {"5", "6", "7", "8"} | {board.chapter for board in found}
+    rows = []
+    for chapter in sorted(groups):
+        own = [board for board in found if board.chapter == chapter]
+        rows.append([f"Chapter {chapter}", *_counts(own, names)])
+    rows.append(["All", *_counts(found, names)])
+    head = ["", "cells", *names]
+    verdicts, directions = len(scoreboard.VERDICTS), len(scoreboard.DIRECTIONS)
+    above = (
+        f'<tr><td></td><td></td><th scope="colgroup" colspan="{verdicts}">Verdict on real '
+        f'recordings</th><th scope="colgroup" colspan="{directions}">Direction on the twin</th>'
+        "</tr>"
+    )
+    return table(head, rows, "Cells by verdict and direction", above=above) + picture(found)
+
+
+def _counts(found: Sequence[scoreboard.Board], names: Sequence[str]) -> list[str]:
+    return [
+        str(sum(len(board.cells) for board in found)),
+        *(str(sum(board.count(name) for board in found)) for name in names),
+    ]
+
+
+def board_html(board: scoreboard.Board) -> str:
+    """One table of the thesis, folded, with what made each of our numbers."""
+    name = board.number if board.number.startswith("Figure") else f"Table {board.number}"
+    slug = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    panels: dict[tuple[str, ...], str] = {}
+    rows = [
+        [
+            escape(cell.row),
+            escape(cell.column),
+            f"{cell.reported:g}",
+            _ours(cell.real, board, slug, panels),
+            escape(cell.verdict + (f": {cell.reason}" if cell.reason else "")),
+            _ours(cell.twin, board, slug, panels),
+            f"{symbol(cell.direction)} {escape(cell.direction)}",
+        ]
+        for cell in board.cells
+    ]
+    counted = [
+        f"{board.count(name)} {name}"
+        for name in (*scoreboard.VERDICTS, *scoreboard.DIRECTIONS)
+        if board.count(name) and name != scoreboard.REFERENCE
+    ]
+    told = {
+        "Unit": board.unit,
+        "Not attempted": board.reason if board.count(scoreboard.NOT_ATTEMPTED) else "",
+        "Direction": board.direction,
+        "On our side": board.note,
+    }
+    head = ["Row", "Column", "Reported", "Real", "Verdict", "Twin", "Direction"]
+    runs = {run.run_id: run for c in board.cells for s in (c.real, c.twin) if s for run in s.runs}
+    made = "".join(
+        panel(made_by([runs[run_id] for run_id in ids]), name) for ids, name in panels.items()
+    )
+    return folded(
+        f"{escape(name)} · {escape(board.title)}",
+        f"{len(board.cells)} cells: {escape(', '.join(counted))}",
+        facts(told) + table(head, rows, f"{name}, cell by cell", numbers=(2, 3, 5)) + made,
+        slug,
+    )
+
+
+def _ours(
+    found: scoreboard.Summary | None,
+    board: scoreboard.Board,
+    slug: str,
+    panels: dict[tuple[str, ...], str],
+) -> str:
+    """A number with its interval or range, as a button that opens what made it."""
+    if found is None:
+        return "–"
+    ids = tuple(sorted(run.run_id for run in found.runs))
+    name = panels.setdefault(ids, f"runs-{slug}-{len(panels)}")
+    value, low, high = (
+        f"{number:.{DECIMALS.get(board.unit, 2)}f}"
+        for number in (found.value, found.low, found.high)
+    )
+    many = f", {len(ids)} runs" if len(ids) > 1 else ""
+    if found.interval:
+        return button(f"{value} [{low}, {high}]{many}", name)
+    return button(f"{value} ({low} to {high}){many}" if many else value, name)
+
+
+# ----------------------------------------------------------------------------------------- claims
+
+
+def claims_summary_html(found: Sequence[ledger.Part]) -> str:
+    """Every claim with its verdicts in a row."""
+    rows = []
+    for key, claim in CLAIMS.items():
+        own = [part for part in found if part.claim == key]
+        documented = [part for part in own if part.strength == 1]
+        rows.append(
+            [
+                f'<a href="#claim-{key.lower()}">{key}</a>',
+                escape(claim.hypothesis),
+                escape(ledger.real_verdict(own)),
+                escape(ledger.in_words(documented)),
+                escape(ledger.null_words(own)),
+            ]
+        )
+    head = ["Claim", "Hypothesis", "Real recordings", "Twins, as documented", "Null twins"]
+    return table(head, rows, "Verdicts on all claims", classes="claims")
+
+
+def claim_html(key: str, found: Sequence[ledger.Part]) -> str:
+    """One claim: what it says, how it is tested, what came out, and its parts."""
+    claim = CLAIMS[key]
+    own = [part for part in found if part.claim == key]
+    documented = [part for part in own if part.strength == 1]
+    strengths = sorted({part.strength for part in own if part.synthetic})
+    seeds = sorted({part.seeds for part in own})
+    chapter = ledger.CHAPTERS[key[0]]
+    missing = f"not recorded yet: the runs of `thesis reproduce --only {chapter}` are not all there"
+    told = {
+        "Hypothesis": claim.hypothesis,
+        "Test": claim.test,
+        "The thesis prints": "; ".join(f"{place}: {value}" for place, value in claim.printed())
+        or "no table of it; the numbers stand in its text",
+        "Real recordings": ledger.real_verdict(own),
+        "Twins, as documented": ledger.in_words(documented) if documented else missing,
+        "Null twin": f"{claim.null} The test {words}."
+        if (words := ledger.null_words(own)) != "not recorded yet"
+        else f"{claim.null} {words.capitalize()}.",
+        "Strengths": ", ".join(f"{s:g}" for s in strengths) or "none yet",
+        "Seeds": " or ".join(str(n) for n in seeds) or "none yet",
+        "Would overturn it": claim.overturn,
+    }
+    if not own:
+        return facts(told)
+    return facts(told) + parts_table(own, claim.unit, key)
+
+
+def parts_table(own: Sequence[ledger.Part], unit: str, key: str) -> str:
+    """Parts in rows: on real recordings or at the documented strength, then other strengths."""
+    main = [part for part in own if not part.synthetic or part.strength == 1]
+    others = sorted({part.strength for part in own if part.synthetic and part.strength != 1})
+    places = dict.fromkeys((part.part, part.data) for part in [*main, *own])
+    rows = []
+    for place in places:
+        here = [part for part in own if (part.part, part.data) == place]
+        first = next((part for part in here if part in main), None)
+        by_strength = {part.strength: part for part in here if part.synthetic}
+        rows.append(
+            [
+                escape(place[0]),
+                escape(place[1]),
+                *_measured(first),
+                *(_briefly(by_strength.get(strength)) for strength in others),
+            ]
+        )
+    head = ["Part", "Data", f"Difference, {unit}", "Verdict", "p (Holm)", "Seeds", "People"]
+    if key == "J":
+        head[-1] = "Files"
+    head += ["Null twin" if s == 0 else f"Strength {s:g}" for s in others]
+    return table(head, rows, f"Parts of claim {key}", classes="claims parts")
+
+
+def _measured(part: ledger.Part | None) -> list[str]:
+    if part is None:
+        return ["–", "not recorded yet", "–", "–", "–"]
+    p = "–" if math.isnan(part.p_value) else f"{part.p_value:.3f}"
+    return [_effect(part), escape(part.verdict), p, str(part.seeds), str(part.people)]
+
+
+def _briefly(part: ledger.Part | None) -> str:
+    if part is None:
+        return "–"
+    value = "" if math.isnan(part.difference) else f"{part.difference:+.2f}, "
+    return f"{value}{escape(part.verdict)}"
+
+
+def _effect(part: ledger.Part) -> str:
+    if math.isnan(part.difference):
+        return "–"
+    return f"{part.difference:+.2f} [{part.low:+.2f}, {part.high:+.2f}]"
+
+
+# ----------------------------------------------------------------------------------------- status
+
+
+def status_html(found: Mapping[str, status.Status], stored: Sequence[status.Stored]) -> str:
+    """Chapters in rows; those that have records can be unfolded."""
+    titles = {book.chapter: book for book in stored}
+    rows, more = [], []
+    for chapter in sorted({*titles, *found}):
+        book, runs = titles.get(chapter), found.get(chapter)
+        name = f"{int(chapter)} · {book.title}" if book else f"{int(chapter)}"
+        rows.append(
+            [
+                escape(name),
+                _stored(book),
+                _changed(book.changes if book else None),
+                str(runs.runs) if runs else "none",
+                _when(runs.last) if runs else "–",
+                _duration(runs.seconds) if runs else "–",
+                (f"{runs.fresh} of {runs.runs}" if runs else "–"),
+            ]
+        )
+        if runs:
+            more.append(_runs(name, runs))
+    head = ["Chapter", "Stored outputs", "Changed since stored", "Records", "Last run, UTC",
+            "Time of all runs", "Records as today's code would make them"]  # fmt: skip
+    return table(head, rows, "Chapters and their state", classes="claims") + "".join(more)
+
+
+def _stored(book: status.Stored | None) -> str:
+    if book is None:
+        return "–"
+    ran = f"{book.executed} of {book.cells} cells executed"
+    when = f", {book.when[:10]}, commit {book.commit[:12]}" if book.commit else ""
+    return escape(f"{book.profile or 'no profile'}, {ran}, Python {book.python}{when}")
+
+
+def _changed(changes: Sequence[str] | None) -> str:
+    if changes is None:
+        return "unknown: not in git"
+    return escape("; ".join(changes)) or "nothing"
+
+
+def _runs(name: str, runs: status.Status) -> str:
+    told = {
+        "Runs": f"{runs.runs} records, from {_when(runs.first)} to {_when(runs.last)} UTC",
+        "Time": f"{_duration(runs.seconds)} in all",
+        "Size": _listed(runs.profiles),
+        "On": _listed(runs.corpora),
+        "Commits": _listed(runs.commits),
+        "With": _listed(runs.environments),
+        "Changed since": _listed(runs.stale)
+        or "nothing: code, parameters, manifests and pinned versions are those of the records",
+        "Again": "; ".join(runs.commands),
+    }
+    state = "nothing changed since" if not runs.stale else f"{runs.runs - runs.fresh} stale"
+    slug = f"runs-of-{runs.chapter}"
+    return folded(
+        f"Runs of chapter {escape(name)}", f"{runs.runs} records, {state}", facts(told), slug
+    )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{name} ({number})" for name, number in counts.items())
+
+
+def _when(stamp: str) -> str:
+    return stamp[:16].replace("T", " ")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+# ------------------------------------------------------------------------------------------- HTML
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    label: str,
+    *,
+    numbers: Sequence[int] = (),
+    above: str = "",
+    classes: str = "",
+) -> str:
+    """A table in a container of its own, which scrolls on a small screen; cells are HTML."""
+
+    def cells(row: Sequence[str]) -> str:
+        first, *rest = row
+        told = "".join(
+            f'<td class="number">{cell}</td>' if n in numbers else f"<td>{cell}</td>"
+            for n, cell in enumerate(rest, start=1)
+        )
+        return f'<tr><th scope="row">{first}</th>{told}</tr>'
+
+    titles = "".join(
+        f'<th scope="col">{escape(name)}</th>' if name else "<td></td>" for name in head
+    )
+    body = "".join(cells(row) for row in rows)
+    return (
+        f'<div class="generated-table" role="region" tabindex="0" aria-label="{escape(label)}">'
+        f'<table class="table {classes}"><thead>{above}<tr>{titles}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def facts(told: Mapping[str, str]) -> str:
+    """Names and what is said of them; those without are left out."""
+    rows = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in told.items() if text
+    )
+    return f'<dl class="generated-facts">{rows}</dl>'
+
+
+def folded(title: str, counts: str, inside: str, slug: str) -> str:
+    """A section that opens on a click or by keyboard."""
+    return (
+        f'<details class="generated" id="{slug}"><summary><strong>{title}</strong> '
+        f"<small>{counts}</small></summary>{inside}</details>"
+    )
+
+
+# ------------------------------------------------------------------------------------- directives
+
+
+class Generated(SphinxDirective):
+    """What a generated page says in one place; nothing where the output is not HTML."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Raw HTML."""
+        argument = self.arguments[0] if self.arguments else ""
+        return [nodes.raw("", content(self.name, argument), format="html")]
+
+
+def content(name: str, argument: str = "") -> str:
+    """What a directive prints."""
+    if name == "scoreboard-summary":
+        return summary_html(boards())
+    if name == "scoreboard":
+        return "".join(board_html(board) for board in boards() if board.chapter == argument)
+    if name == "claims-summary":
+        return claims_summary_html(parts())
+    if name == "claim":
+        return claim_html(argument, parts())
+    return status_html(statuses(), status.stored_notebooks())
+
+
+def outdated(app: Sphinx, env: BuildEnvironment, *changed: set[str]) -> list[str]:
+    """These pages are read again in every build: records may have come."""
+    return [page for page in PAGES if page in env.found_docs]
+
+
+def setup(app: Sphinx) -> dict:
+    """Register the directives and their style."""
+    for name in ("scoreboard-summary", "scoreboard", "claims-summary", "claim", "status"):
+        app.add_directive(name, Generated)
+    app.add_css_file("generated_pages.css")
+    app.connect("env-get-outdated", outdated)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

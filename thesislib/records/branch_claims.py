@@ -1,0 +1,187 @@
+"""Claim I of chapter 8 judged from its records: three parts, on twins with and without effects.
+
+I1: the frozen main branch beats the auxiliary one. I2: all three losses beat reconstruction alone
+on the auxiliary branch. I3: training in the wild beats clean training, on laughs and smiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from thesislib.evaluation.claims_branches import claim_i
+from thesislib.records.disentanglement import (
+    ABSENT,
+    CLEAN,
+    CORPORA,
+    ENCODERS,
+    EVALUATED,
+    LOSSES,
+    Cell,
+    cell_of,
+    chosen,
+)
+from thesislib.records.record import RunRecord
+from thesislib.records.reported import reported, reported_table
+
+PARTS = {
+    "I1": "the frozen main branch beats the auxiliary one",
+    "I2": "all three losses beat reconstruction alone, on the auxiliary branch",
+    "I3": "training in the wild beats clean training, on laughs and smiles",
+}
+NULL = "emodb-twin-emotion-0"
+GROUPS = {
+    "laughs and smiles, twin": ("ndc-me-twin",),
+    "emotion, twins": ("crema-d-twin", "emodb-twin"),
+    "emotion, real voices": ("emodb",),
+    "twin, half the emotion": ("emodb-twin-emotion-0.5",),
+    "twin without emotion": (NULL,),
+}
+"""What is probed, as the verdicts are put together."""
+LEVEL = 0.05
+
+
+def claim_rows(
+    records: Sequence[RunRecord],
+    results: Path,
+    *,
+    metric: str = "macro_f1",
+    replicates: int = 2000,
+) -> pd.DataFrame:
+    """Every comparison of claim I that the records allow, of plain runs.
+
+    Args:
+        records: Of chapter 8.
+        results: Folder that holds their predictions.
+        metric: ``macro_f1`` or ``micro_f1``.
+        replicates: Of the bootstrap over speakers and seeds.
+
+    Returns:
+        What `thesislib.evaluation.claims_branches.claim_i` returns, after ``encoder`` and
+        ``evaluated``, with a ``verdict``, see `verdict`; empty without records.
+    """
+    tables = []
+    for model, encoder in ENCODERS.items():
+        for evaluated in EVALUATED:
+            cells = {}
+            for trained_on in CORPORA.values():
+                for losses in LOSSES.values():
+                    runs = chosen(
+                        records, encoder=encoder, losses=losses, trained_on=trained_on,
+                        evaluated=evaluated,
+                    )  # fmt: skip
+                    if runs:
+                        frames = [run.load_predictions(results) for run in runs]
+                        cells[trained_on, losses] = frames
+            if cells:
+                factor = "expression" if evaluated == "ndc-me-twin" else "emotion"
+                table = claim_i(cells, factor, metric=metric, replicates=replicates)
+                table.insert(0, "encoder", model)
+                table.insert(1, "evaluated", evaluated)
+                tables.append(table)
+    if not tables:
+        return pd.DataFrame()
+    rows = pd.concat(tables, ignore_index=True)
+    rows["verdict"] = [
+        verdict(row["low"], row["high"], row["p_holm"]) for row in rows.to_dict("records")
+    ]
+    return rows
+
+
+def verdict(low: float, high: float, p_holm: float) -> str:
+    """*holds* or *reversed* where interval and corrected test agree; else *undecided*.
+
+    >>> verdict(0.1, 0.3, 0.01), verdict(-0.3, -0.1, 0.01), verdict(0.1, 0.3, 0.2)
+    ('holds', 'reversed', 'undecided')
+    """
+    if not p_holm < LEVEL or low <= 0 <= high:
+        return "undecided"
+    return "holds" if low > 0 else "reversed"
+
+
+def claim_table(rows: pd.DataFrame, part: str) -> pd.DataFrame:
+    """One part of claim I: comparisons in rows, probed corpora across, the thesis's first.
+
+    Args:
+        rows: From `claim_rows`.
+        part: ``I1``, ``I2`` or ``I3``.
+    """
+    rows = rows if rows.empty else rows[rows["part"] == part]
+    if rows.empty:
+        return pd.DataFrame()
+    cells: dict[tuple[str, str], str] = {}
+    for row in rows.to_dict("records"):
+        model, first = str(row["encoder"]), str(row["first"])
+        place = f"{model}: {first} less {row['second']}"
+        for column, task in (("reported, emotion", "8.2"), ("reported, laughs", "8.4")):
+            cells[place, column] = _reported_difference(part, model, first, task)
+        numbers = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+        shown = f"{numbers}, p {row['p_holm']:.3f}, {row['verdict']}"
+        cells[place, EVALUATED[row["evaluated"]]] = shown
+    order = ["reported, emotion", "reported, laughs", *EVALUATED.values()]
+    table = pd.Series(cells, dtype=object).unstack(sort=False, fill_value=ABSENT)
+    return table[[name for name in order if name in table]].rename_axis(part)
+
+
+def verdict_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on each part of claim I, by what was probed; *not recorded* where nothing was.
+
+    Args:
+        rows: From `claim_rows`.
+    """
+    cells = {}
+    for part, hypothesis in PARTS.items():
+        cells[part, "hypothesis"] = hypothesis
+        for group, corpora in GROUPS.items():
+            found = []
+            if len(rows):
+                chosen_rows = (rows["part"] == part) & rows["evaluated"].isin(corpora)
+                found = rows.loc[chosen_rows, "verdict"].tolist()
+            cells[part, group] = judged(found)
+    return pd.Series(cells).unstack(sort=False).rename_axis("part")
+
+
+def judged(verdicts: Sequence[str]) -> str:
+    """One verdict for several comparisons, with how many of them say so.
+
+    >>> judged(["holds", "undecided"]), judged(["holds", "reversed"])
+    ('holds (1 of 2)', 'mixed (holds in 1, reversed in 1 of 2)')
+    >>> judged(["undecided"]), judged([])
+    ('undecided (1)', 'not recorded')
+    """
+    n, holds, reverses = len(verdicts), verdicts.count("holds"), verdicts.count("reversed")
+    if holds and reverses:
+        return f"mixed (holds in {holds}, reversed in {reverses} of {n})"
+    if holds or reverses:
+        return f"{'holds' if holds else 'reversed'} ({holds or reverses} of {n})"
+    return f"undecided ({n})" if n else "not recorded"
+
+
+def null_words(rows: pd.DataFrame) -> str:
+    """Whether the twin without emotion was left undecided, as it has to be."""
+    null = rows if rows.empty else rows[rows["evaluated"] == NULL]
+    if null.empty:
+        return "The twin without emotion is not recorded."
+    wrong = null.loc[null["verdict"] != "undecided", "part"].tolist()
+    found = f"{len(wrong)} ({', '.join(wrong)})" if wrong else "none"
+    return f"Of {len(null)} comparisons on the twin without emotion {found} found a difference."
+
+
+def _reported_difference(part: str, model: str, first: str, task: str) -> str:
+    """The same difference of macro F1 in the thesis's own tables, where they have both cells."""
+    told = {}
+    for table in ("8.2", "8.3") if task == "8.2" else (task,):
+        for row in reported_table(table).index:
+            value = reported(table, str(row), "macro f1-score")
+            told[cell_of(table, str(row))] = value
+    trained_on, losses = first.removesuffix(", main").split(" ")
+    own = Cell(ENCODERS[model], "auxiliary", losses, trained_on)
+    pairs = {
+        "I1": (Cell(ENCODERS[model], "main"), own),
+        "I2": (own, own._replace(losses="reconstruction")),
+        "I3": (own, own._replace(trained_on=CLEAN)),
+    }
+    a, b = pairs[part]
+    return f"{told[a] - told[b]:+.2f}" if a in told and b in told else ABSENT

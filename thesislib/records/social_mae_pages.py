@@ -1,0 +1,180 @@
+"""What chapter 7's page shows besides its tables.
+
+How much of the grid is recorded, the few-shot curve, drawings that were kept, and the thesis's own
+differences beside those of the twins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thesislib.evaluation.claims_social_mae import MARGIN
+from thesislib.records.drawings import Drawing, unpack
+from thesislib.records.record import RunRecord
+from thesislib.records.reported import reported_table
+from thesislib.records.social_mae import CORPORA, IN_DOMAIN, MODES, TASK, chosen, is_of
+
+EVERYBODY = "all"
+
+
+def coverage(records: Iterable[RunRecord], planned: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """How much of the grid is recorded: conditions in rows, jobs planned and recorded.
+
+    Args:
+        records: Of chapter 7.
+        planned: Parameters of each job of the grid.
+    """
+    done = {(*_condition(r.config), r.seed) for r in records if r.experiment == TASK}
+    counts: dict[tuple[str, ...], list[int]] = {}
+    for config in planned:
+        condition = _condition(config)
+        count = counts.setdefault(condition, [0, 0])
+        count[0] += 1
+        count[1] += (*condition, config["seed"]) in done
+    names = ["corpus", "model", "frames", "pre-training", "twin"]
+    index = pd.MultiIndex.from_tuples(counts, names=names)
+    return pd.DataFrame(list(counts.values()), index=index, columns=["planned", "recorded"])
+
+
+def _condition(config: Mapping[str, Any]) -> tuple[str, ...]:
+    of_twin = []
+    unusual = str(config["effects"]).split()
+    if any(part.startswith("emotion_") for part in unusual):
+        of_twin.append(f"emotion {unusual[0].partition('=')[2]}")
+    if config["labelled_speakers"]:
+        of_twin.append(f"{config['labelled_speakers']} labelled people")
+    return (
+        str(config["corpus"]), str(config["model"]), str(config["n_frames"]),
+        str(config["pretraining"]), ", ".join(of_twin) or EVERYBODY,
+    )  # fmt: skip
+
+
+def few_shot_points(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Macro F1 of emotion on face and voice by labelled people, a row a run.
+
+    Columns ``people`` (a number, or *all*), ``pretraining``, ``seed`` and ``macro_f1``; only where
+    some runs with fewer people are recorded.
+    """
+    whole = chosen(records, corpus="crema-d", mode="both", model="mae", frames="8")
+    fewer = [
+        r
+        for r in records
+        if r.experiment == TASK
+        and r.corpus == "crema-d"
+        and r.configuration["mode"] == "both"
+        and r.configuration["model"] == "mae"
+        and r.configuration["frames"] == "8"
+        and r.config["labelled_speakers"]
+        and is_of(r)
+    ]
+    starts = {r.configuration["pretraining"] for r in fewer}
+    rows = [
+        {
+            "people": str(r.config["labelled_speakers"] or EVERYBODY),
+            "pretraining": r.configuration["pretraining"],
+            "seed": r.seed,
+            "macro_f1": r.metrics["macro_f1"].value,
+        }
+        for r in [*sorted(fewer, key=lambda r: int(r.config["labelled_speakers"])), *whole]
+        if r.configuration["pretraining"] in starts
+    ]
+    return pd.DataFrame(rows, columns=["people", "pretraining", "seed", "macro_f1"])
+
+
+def kept_drawings(
+    records: Sequence[RunRecord],
+    results: Path,
+    modality: str,
+    corpus: str,
+    *,
+    frames: str = "8",
+    pretraining: str = IN_DOMAIN,
+) -> list[Drawing]:
+    """Pictures of one corpus that are kept with this book, of the lowest seed; maybe none.
+
+    The strength of planted effects does not count, since pre-training knows nothing of them.
+
+    Args:
+        records: Of chapter 7.
+        results: Folder of results.
+        modality: ``audio`` or ``video``.
+        corpus: Name of the corpus, without ``-twin``.
+        frames: Of the model.
+        pretraining: Of the model.
+    """
+    wanted = {"frames": frames, "pretraining": pretraining, "model": "mae"}
+    found = [
+        r
+        for r in records
+        if r.experiment == "drawings"
+        and r.corpus == corpus
+        and wanted.items() <= dict(r.configuration).items()
+    ]
+    if not found:
+        return []
+    rows = min(found, key=lambda r: r.seed).load_predictions(results)
+    own = rows[rows["modality"] == modality]
+    return [unpack({**row}) for _, row in own.iterrows()]
+
+
+def beside_the_thesis(claims: pd.DataFrame) -> pd.DataFrame:
+    """A table of claims with what the thesis's own tables say of each part, where they do.
+
+    Columns ``thesis`` (the same difference, from Tables 7.1 to 7.4) and ``direction``: whether the
+    twin's difference has its sign.
+
+    Args:
+        claims: From `thesislib.records.social_mae_claims.claims_table`.
+    """
+    if claims.empty:
+        return claims
+    printed = reported_differences()
+    known = [printed.get(str(part), math.nan) for part in claims.index]
+    signs = claims["difference"].str.startswith("+")
+    shown = claims.copy()
+    shown.insert(1, "thesis", ["–" if math.isnan(x) else f"{x:+.2f}" for x in known])
+    shown["direction"] = [
+        "–" if math.isnan(x) else "agrees" if (x > 0) == sign else "disagrees"
+        for x, sign in zip(known, signs, strict=True)
+    ]
+    return shown
+
+
+def reported_differences() -> dict[str, float]:
+    """The thesis's own differences by part of a claim, as `claims_table` names the parts.
+
+    >>> found = reported_differences()
+    >>> round(2 ** found["NDC-ME: pictures, eight frames less one"], 1)
+    7.2
+    >>> round(found["CREMA-D, Audio: eight frames less one"], 3)
+    -0.087
+    """
+    one, eight = "CAV-MAE", "Social-MAE"
+    drawn, emotion = _numbers("7.1"), _numbers("7.2")
+    traits, laughs = _numbers("7.3"), _numbers("7.4")
+    found = {}
+    for name in CORPORA.values():
+        errors = drawn[f"{name} V."]
+        found[f"{name}: pictures, eight frames less one"] = math.log2(errors[one] / errors[eight])
+    for label in MODES.values():
+        micro, macro = (emotion[f"{label} {short}"] for short in ("Mi", "Ma"))
+        found[f"CREMA-D, {label}: eight frames less one"] = macro[eight] - macro[one]
+        found[f"CREMA-D, {label}: micro and macro F1"] = MARGIN - abs(micro[eight] - macro[eight])
+        f1 = laughs["Audiovisual" if label == "AV" else label]
+        found[f"NDC-ME, {label}: eight frames less one"] = f1[eight] - f1[one]
+        found[f"NDC-ME, {label}: Social-MAE less LSN-TCN"] = f1[eight] - f1["LSN-TCN"]
+    found["FI, AV: eight frames less one"] = traits["Avg."][eight] - traits["Avg."][one]
+    return found
+
+
+def _numbers(number: str) -> dict[str, dict[str, float]]:
+    """Column to row to value of a reported table."""
+    return {
+        str(column): {str(row): float(value) for row, value in values.items()}
+        for column, values in reported_table(number).items()
+    }

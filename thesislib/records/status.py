@@ -1,0 +1,237 @@
+"""The status page: when each chapter was executed, with what, how long, and what changed since."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from thesislib import code, files
+from thesislib.reproduce.staleness import LOCK_FILE, Document, experiment_of, verdict
+
+HASHES = ("training_sha256", "evaluation_sha256", "manifest_sha256")
+IGNORED = ("seed",)  # runs that differ in nothing else are stale together
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The recorded runs of one chapter.
+
+    Attributes:
+        chapter: Two digits.
+        runs: Number of records.
+        first: Start of the first run, UTC.
+        last: Start of the last one.
+        seconds: Sum over runs, counted once where a run wrote several records.
+        profiles: Sizes, each with its number of records.
+        corpora: What was run on, each with its number of records.
+        commits: What was checked out, each with its number of records.
+        environments: Versions and processors, each with its number of records.
+        stale: Reasons for which records are stale, each with their number.
+        fresh: Number of records that are what would be made today.
+        commands: How to make it again.
+    """
+
+    chapter: str
+    runs: int
+    first: str
+    last: str
+    seconds: float
+    profiles: Mapping[str, int]
+    corpora: Mapping[str, int]
+    commits: Mapping[str, int]
+    environments: Mapping[str, int]
+    stale: Mapping[str, int]
+    fresh: int
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A notebook as it is stored with its outputs.
+
+    Attributes:
+        path: Relative to the project.
+        chapter: Two digits.
+        title: Of the chapter.
+        python: Version that its outputs are of.
+        profile: Default of its parameters, which is what the outputs are of.
+        cells: Code cells.
+        executed: How many of them have been executed.
+        commit: That stored it; empty without git.
+        when: Time of that commit, ISO 8601.
+        changes: Modules that it imports and pinned versions that changed since; None without git.
+    """
+
+    path: str
+    chapter: str
+    title: str
+    python: str
+    profile: str
+    cells: int
+    executed: int
+    commit: str
+    when: str
+    changes: tuple[str, ...] | None
+
+
+def chapter_statuses(documents: Sequence[Document]) -> dict[str, Status]:
+    """One status a chapter that has records.
+
+    Args:
+        documents: From `thesislib.reproduce.staleness.read_documents`.
+    """
+    chapters = sorted({document["chapter"] for document in documents})
+    return {
+        chapter: _status(chapter, [d for d in documents if d["chapter"] == chapter])
+        for chapter in chapters
+    }
+
+
+def _status(chapter: str, documents: Sequence[Document]) -> Status:
+    judged: dict[str, tuple[str, ...]] = {}
+    reasons: Counter[str] = Counter()
+    fresh = 0
+    for document in documents:
+        key = _alike(document)
+        if key not in judged:
+            judged[key] = verdict(document).reasons
+        reasons.update(judged[key])
+        fresh += not judged[key]
+    starts = sorted(str(document["started"]) for document in documents)
+    return Status(
+        chapter=chapter,
+        runs=len(documents),
+        first=starts[0],
+        last=starts[-1],
+        seconds=_seconds(documents),
+        profiles=_counted(d["profile"] for d in documents),
+        corpora=_counted(
+            f"{d['corpus']}, {'twin' if d['synthetic'] else 'real'}" for d in documents
+        ),
+        commits=_counted(d["commit"] for d in documents),
+        environments=_counted(_environment(d["environment"]) for d in documents),
+        stale=dict(reasons.most_common()),
+        fresh=fresh,
+        commands=(f"thesis reproduce --only {chapter}", f"thesis why-stale {chapter}"),
+    )
+
+
+def _alike(document: Document) -> str:
+    """What a verdict depends on: runs that differ in the seed alone share it."""
+    config = {k: v for k, v in document["config"].items() if k not in IGNORED}
+    kind = experiment_of(document)
+    parts: list[Any] = [document[name] for name in HASHES]
+    parts += [document["corpus"], document["commit"], document["profile"], config]
+    parts += [document["environment"].get("torch"), kind.__name__ if kind else document["command"]]
+    return json.dumps([*parts, _without_seed(document["command"])], sort_keys=True, default=str)
+
+
+def _without_seed(command: str) -> str:
+    words = command.split()
+    places = [n for n, word in enumerate(words) if word == "seed"]
+    return " ".join(w for n, w in enumerate(words) if not any(p - 1 <= n <= p + 1 for p in places))
+
+
+def _seconds(documents: Sequence[Document]) -> float:
+    """Time of the chapter's runs: of records of one command and start, the longest."""
+    longest: dict[tuple[str, str], float] = {}
+    for document in documents:
+        key = (document["command"], document["started"])
+        longest[key] = max(longest.get(key, 0.0), float(document["seconds"]))
+    return sum(longest.values())
+
+
+def _environment(environment: Mapping[str, Any]) -> str:
+    told = {"python": "Python", "torch": "torch", "cpu": "", "threads": "threads"}
+    return ", ".join(
+        f"{name} {environment[key]}".strip() for key, name in told.items() if key in environment
+    )
+
+
+def _counted(values: Any) -> dict[str, int]:  # noqa: ANN401 - any iterable of texts
+    return dict(Counter(values).most_common())
+
+
+@cache
+def stored_notebooks() -> tuple[Stored, ...]:
+    """Every chapter's notebook, in order."""
+    root = files.project_root()
+    return tuple(_stored(path, root) for path in sorted((root / "notebooks").glob("[0-9]*.ipynb")))
+
+
+def _stored(path: Path, root: Path) -> Stored:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    cells = [c for c in document["cells"] if c["cell_type"] == "code" and "".join(c["source"])]
+    heading = next(
+        line
+        for cell in document["cells"]
+        for line in "".join(cell["source"]).splitlines()
+        if line.startswith("# ")
+    )
+    profile = [
+        line.partition("=")[2].strip().strip("\"'")
+        for cell in cells
+        if "parameters" in cell["metadata"].get("tags", [])
+        for line in "".join(cell["source"]).splitlines()
+        if line.replace(" ", "").startswith("profile=")
+    ]
+    name = path.relative_to(root).as_posix()
+    commit, _, when = (_git(root, "log", "-1", "--format=%H %cI", "--", name) or "").partition(" ")
+    return Stored(
+        path=name,
+        chapter=path.name[:2],
+        title=heading.removeprefix("# "),
+        python=document["metadata"].get("language_info", {}).get("version", ""),
+        profile=profile[0] if profile else "",
+        cells=len(cells),
+        executed=sum(cell["execution_count"] is not None for cell in cells),
+        commit=commit,
+        when=when,
+        changes=_changes(root, commit, ["".join(cell["source"]) for cell in cells]),
+    )
+
+
+def _changes(root: Path, commit: str, cells: Sequence[str]) -> tuple[str, ...] | None:
+    """Modules that the cells import, directly or not, and pinned versions, changed since."""
+    if not commit:
+        return None
+    differing = (_git(root, "diff", "--name-only", commit, "--") or "").splitlines()
+    found = []
+    for path in code.import_closure(_imported(cells)):
+        name = path.relative_to(code.PACKAGE.parent).as_posix()
+        if name in differing:
+            then = _git(root, "show", f"{commit}:{name}")
+            if then is None or not code.same_code(then, path.read_text(encoding="utf-8")):
+                found.append(name.removesuffix(".py").replace("/", "."))
+    return (*found, *(name for name in (LOCK_FILE,) if name in differing))
+
+
+def _imported(cells: Sequence[str]) -> list[str]:
+    """Modules of thesislib that cells name in their import statements."""
+    found = set()
+    for cell in cells:
+        for node in ast.walk(ast.parse(cell)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("thesislib"):
+                names = [node.module or "", *(f"{node.module}.{a.name}" for a in node.names)]
+                found |= {name for name in names if _is_module(name)}
+    return sorted(found)
+
+
+def _is_module(name: str) -> bool:
+    return code.PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py").is_file()
+
+
+@cache
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.decode("utf-8", errors="replace").rstrip("\n")
