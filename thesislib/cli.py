@@ -78,12 +78,11 @@ def data_check(corpus: str, data_root: DataRoot = None, as_json: JsonOption = Fa
     manifest = load_manifest(corpus)
     layout = reader(manifest.name)
     if corpus.endswith(TWIN_SUFFIX):
-        root = twin_folder(manifest.name)
-        if not root.is_dir():
-            mend = f"write it with `thesis data twin {manifest.name} --out {root}`"
-            raise InputError(root, "is not there", mend)
-    else:
-        root = find_corpus(corpus)
+        twin = twin_folder(manifest.name)
+        if not twin.is_dir():
+            mend = f"write it with `thesis data twin {manifest.name} --out {twin}`"
+            raise InputError(twin, "is not there", mend)
+    root = twin if corpus.endswith(TWIN_SUFFIX) else find_corpus(corpus)
     if root is None:
         raise InputError(
             corpus,
