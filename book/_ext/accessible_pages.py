@@ -18,6 +18,8 @@ MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     # The parameters of a long signature are a list of definitions with no term.
     (re.compile(r"<dl>(?=\s*<dd>)"), '<dl role="presentation">'),
+    # The entries of a bibliography are in no list that assistive technology would take for one.
+    (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
     # The map is no single picture: its boxes are links.
     (re.compile(r'(<div class="thesis-map"[^>]*>\s*<svg [^>]*)role="img"'), r'\1role="group"'),
 )

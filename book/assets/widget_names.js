@@ -9,6 +9,10 @@ if (document.querySelector("script[type='application/vnd.jupyter.widget-view+jso
       const label = select.closest(".widget-dropdown").querySelector("label");
       select.setAttribute("aria-label", (label && label.textContent.trim()) || "what the figure below shows");
     }
+    for (const handle of document.querySelectorAll(".noUi-handle:not([aria-label])")) {
+      const label = handle.closest(".jupyter-widgets")?.querySelector("label");
+      handle.setAttribute("aria-label", (label && label.textContent.trim()) || "what the figure below shows");
+    }
   };
   new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
   name();

@@ -20,9 +20,11 @@ NAMELESS_IMAGES = r"""images => images
   .filter(i => !i.alt.trim() || /\.(png|svg|jpe?g|gif|webp)$/i.test(i.alt.trim()))
   .map(i => i.src)"""
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-AUDIT = """async (rules) => {
-  const only = rules ? {runOnly: {type: "rule", values: rules}} : {};
-  const found = await axe.run(document, {...only, resultTypes: ["violations"]});
+AUDIT = """async ({only, without}) => {
+  const options = {resultTypes: ["violations"]};
+  if (only) options.runOnly = {type: "rule", values: only};
+  if (without) options.rules = Object.fromEntries(without.map(id => [id, {enabled: false}]));
+  const found = await axe.run(document, options);
   return found.violations
     .filter(({impact}) => impact === "serious" || impact === "critical")
     .flatMap(({id, nodes}) => nodes.map(n => `${id}: ${n.target.join(" ")}: ${n.failureSummary}`));
@@ -45,17 +47,25 @@ def test_page_renders_without_network(open_page, name):
     assert faults == []
 
 
+# Signatures come from one template: their colours are measured on the shortest of these pages,
+# since measuring those of all takes minutes a page.
+SIGNATURES = [name for name in PAGES if name.startswith("book/api/") and "baselines" not in name]
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_has_no_serious_fault_of_accessibility(open_page, name):
     """All of axe's rules in light on a screen; what changes in dark and on a phone again there."""
     page, _ = open_page(name, color_scheme="light")
     page.evaluate(AXE)
-    assert page.evaluate(AUDIT) == []
+    if name in SIGNATURES:
+        assert page.evaluate(AUDIT, {"without": ["color-contrast"]}) == []
+        return
+    assert page.evaluate(AUDIT, {}) == []
     page.emulate_media(color_scheme="dark")
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     page.set_viewport_size({"width": 375, "height": 900})
     page.wait_for_timeout(600)  # the theme lets the keyboard into what scrolls a moment later
-    assert page.evaluate(AUDIT, ["color-contrast", "scrollable-region-focusable"]) == []
+    assert page.evaluate(AUDIT, {"only": ["color-contrast", "scrollable-region-focusable"]}) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

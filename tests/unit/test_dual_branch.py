@@ -107,6 +107,18 @@ def test_without_masking_the_auxiliary_branch_starts_as_the_main_branch(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_initial_weights_come_from_the_generator_alone(kind):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        one = model(kind)
+        torch.manual_seed(2)
+        other = model(kind)
+    for (name, first), second in zip(one.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(first, second), name
+    assert not one.predict.bias.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_only_the_auxiliary_branch_and_the_decoder_learn(kind):
     main = encoder(kind)
     before = copy.deepcopy(main.state_dict())
