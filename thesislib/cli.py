@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+SHORTEST_CONVERSATION_S = 12
 data_app = typer.Typer(help="Corpora: list, check, get, and write twins.", no_args_is_help=True)
 weights_app = typer.Typer(help="Pretrained weights: list and get.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -174,8 +175,12 @@ def data_twin(
     first-impressions, voxceleb2, librispeech, sound-events.
     """
     from thesislib.corpora.loading import twin_amount, write_twin
+    from thesislib.corpora.twins.conversations import CORPORA
     from thesislib.corpora.twins.voice import parse_effects
 
+    if corpus in (*CORPORA, "ib") and 0 < duration_s < SHORTEST_CONVERSATION_S:
+        mend = f"use {SHORTEST_CONVERSATION_S} s or more, so that both people take a turn"
+        raise InputError("--duration-s", f"{duration_s:g} s is no conversation", mend)
     total = twin_amount(corpus, clips=clips, dyads=dyads, duration_s=duration_s)
     with _progress(f"twin of {corpus}", total) as advance:
         folder = write_twin(

@@ -119,6 +119,7 @@ def test_a_twin_is_written_and_checked(thesis, tmp_path):
         (["data", "twin", "affectnet", "--out", "x"], "affectnet: has no twin on disk"),
         (["data", "check", "emo-db"], "emo-db: has no manifest; choose one of"),
         (["data", "check", "emodb", "--data-root", "/nowhere"], "/nowhere: is not a folder"),
+        (["data", "twin", "ccdb", "--out", "x", "--duration-s", "6"], "6 s is no conversation"),
         (["data", "twin", "emodb", "--out", "x", "--effect", "loud=1"], "loud"),
         (["data", "twin", "emodb", "--out", "x", "--effect", "loud"], "is not NAME=NUMBER"),
         (["weights", "get", "whisper"], "whisper"),
