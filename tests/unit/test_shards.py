@@ -306,6 +306,7 @@ def test_a_model_trains_on_them_and_resumes(folder, tmp_path):
     def trained(folder, **changes):
         model = torch.nn.Linear(130, 1)
         torch.nn.init.ones_(model.weight)
+        torch.nn.init.zeros_(model.bias)
         config = TrainingConfig(epochs=2, batch_size=2, learning_rate=0.01, **changes)
         return fit(model, loss, data, config=config, folder=folder, progress=False)
 

@@ -181,7 +181,7 @@ def _board(
 def summarise(samples: Sequence[Sample]) -> Summary | None:
     """Several runs of one cell as one number; None without any.
 
-    >>> summarise([Sample("0", 0.5, 0.4, 0.6), Sample("1", 0.6, 0.5, 0.7)]).high
+    >>> round(summarise([Sample("0", 0.5, 0.4, 0.6), Sample("1", 0.6, 0.5, 0.7)]).high, 2)
     0.65
     >>> summarise([Sample("0", 0.5), Sample("1", 0.75)]).high
     0.75
