@@ -254,7 +254,7 @@ def test_real_corpora_need_an_acceptance(tmp_path, monkeypatch):
         (["ndc-me", "--clips", "3"], "ndc-me: is made of conversations"),
         (["emodb", "--dyads", "3"], "emodb: is made of clips"),
         (["affectnet"], "affectnet: has no twin on disk"),
-        (["ccdb", "--duration-s", "3"], "dyad: cannot have"),
+        (["ccdb", "--duration-s", "3"], "3 s is no conversation"),
     ],
 )
 def test_the_command_refuses_in_one_line(arguments, said, tmp_path, monkeypatch, capsys):
@@ -270,7 +270,7 @@ def test_the_command_refuses_in_one_line(arguments, said, tmp_path, monkeypatch,
 
 def test_the_command_writes_every_annotation(tmp_path, monkeypatch, capsys):
     command = ["thesis", "data", "twin", "ib", "--out", str(tmp_path / "ib"), "--dyads", "1"]
-    monkeypatch.setattr("sys.argv", [*command, "--duration-s", "10", "--effect", "role=2"])
+    monkeypatch.setattr("sys.argv", [*command, "--duration-s", "12", "--effect", "role=2"])
     monkeypatch.setattr("thesislib.corpora.twins.writing.default_workers", lambda: 1)
     with pytest.raises(SystemExit) as stop:
         cli.main()
