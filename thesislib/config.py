@@ -218,6 +218,7 @@ class LaughConfig(Experiment):
             "width": 8,
             "fusion_epochs": 15,
             "pretext_clips": 240,
+            "precision": "bf16-mixed",
             "pretext_epochs": 6,
             "replicates": 2000,
         },

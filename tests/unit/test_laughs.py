@@ -271,7 +271,7 @@ def test_a_fresh_twin_goes_from_mp4_to_logits(twin, monkeypatch, tmp_path):
         [1.0] * len(clips)
     )
     before = sorted(tmp_path.rglob("*.safetensors"))
-    monkeypatch.setattr(laugh_data, "_window", lambda *args: pytest.fail("was cut out before"))
+    monkeypatch.setattr(laugh_data, "_cut", lambda *args: pytest.fail("was cut out before"))
     again = ingest(clips, view, detector=CentreDetector())
     assert torch.equal(again.frames, windows.frames)
     assert sorted(tmp_path.rglob("*.safetensors")) == before

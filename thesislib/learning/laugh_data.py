@@ -1,9 +1,10 @@
 """Windows of a conversation as the models of chapter 6 take them: the mouth and the voice.
 
-One path for a licensed corpus and for a twin: the frames of a window are decoded at the model's
-rate, whatever the recording's; the face is found in some of them, its landmarks in between are
-interpolated; the mouth is cut out; the sound is resampled. What was cut out is kept on disk, a
-file a recording, under a hash of all that made it.
+One path for a licensed corpus and for a twin. Windows overlap, so a stretch of a recording that
+they cover without a gap is decoded once, at the model's rate, whatever the recording's: the face is
+found in some of its frames, its landmarks in between are interpolated; the mouth is cut out; the
+sound is resampled. Every window then takes its frames, from the one nearest to its start. What was
+cut out is kept on disk, a file a recording, under a hash of all that made it.
 
 Source: thesis sections 6.2 and 6.3; notes items 14, 19 and 36.
 """
@@ -36,7 +37,7 @@ from thesislib.models.face_detector import load_face_detector
 from thesislib.models.ms_tcn import SAMPLES_PER_STEP
 from thesislib.signals.audio import SAMPLE_RATE
 from thesislib.signals.decoding import DecodingWorker
-from thesislib.signals.face import FaceLandmarks, LandmarkDetector, read_region
+from thesislib.signals.face import LandmarkDetector, read_region
 from thesislib.signals.media import read_waveform
 from thesislib.signals.video_sound import read_video_audio
 
@@ -46,6 +47,8 @@ CLASS_OF = {"laugh": "Laughs", "smile": "Smiles", "none": "None"}
 """From the label ``expression`` of a window to the class, in the order of the models' outputs."""
 SILENCE = 2.0**-15  # below one step of 16-bit sound: no microphone is as quiet
 BLACK = 16  # of 255: the black of broadcast video
+STRETCH_S = 30.0
+"""Longest piece of a recording that is cut out at once: it bounds memory."""
 _ORDERS, _VALID = 1000, 16
 _SOUND_FILES = (".wav", ".flac", ".mp3", ".ogg")
 
@@ -73,8 +76,8 @@ class View:
 
     @property
     def step(self) -> int:
-        """From one frame in which the face is looked for to the next."""
-        return max(1, round(self.detect_every_s * self.fps))
+        """From one frame in which the face is looked for to the next; every window holds one."""
+        return min(self.frames, max(1, round(self.detect_every_s * self.fps)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,37 +98,6 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.clips)
-
-
-class SparseDetector:
-    """Another detector, asked about every `step`-th frame and the last; NaN for those between.
-
-    >>> class Corner:
-    ...     identity = "corner"
-    ...     def detect(self, frames):
-    ...         return FaceLandmarks(torch.zeros(len(frames), 5, 2), torch.ones(len(frames)))
-    >>> SparseDetector(Corner(), 3).detect(torch.zeros(6, 8, 8, 3, dtype=torch.uint8)).score
-    tensor([1., 0., 0., 1., 0., 1.])
-    """
-
-    def __init__(self, detector: LandmarkDetector, step: int) -> None:
-        self.detector, self.step = detector, step
-
-    @property
-    def identity(self) -> str:
-        """The other's identity and the step."""
-        return f"{self.detector.identity} every={self.step}"
-
-    def detect(self, frames: Tensor) -> FaceLandmarks:
-        """Landmarks in ``(T, H, W, 3)`` uint8 RGB frames."""
-        asked = torch.arange(0, len(frames), self.step)
-        if len(frames) and asked[-1] != len(frames) - 1:
-            asked = torch.cat([asked, torch.tensor([len(frames) - 1])])
-        found = self.detector.detect(frames[asked])
-        landmarks = torch.full((len(frames), 5, 2), torch.nan)
-        score = torch.zeros(len(frames))
-        landmarks[asked], score[asked] = found.landmarks.cpu(), found.score.cpu()
-        return FaceLandmarks(landmarks, score)
 
 
 def ingest(
@@ -165,7 +137,7 @@ def ingest(
             mend = f"cut windows of {WINDOW_S} s or more"
             raise InputError(clip.clip_id, f"lasts {clip.duration_s} s only", mend)
         by_recording.setdefault(clip.video_path, []).append(clip)
-    source = SparseDetector(detector or load_face_detector(), view.step)
+    source = detector or load_face_detector()
     kept: list[Clip] = []
     frames, waveforms, failures = [], [], []
     with DecodingWorker() as worker:
@@ -189,7 +161,7 @@ def _recording(
     path: Path,
     windows: Sequence[Clip],
     view: View,
-    source: SparseDetector,
+    source: LandmarkDetector,
     worker: DecodingWorker,
 ) -> tuple[dict[str, Tensor], list[tuple[str, InputError]]]:
     """The windows of one recording, from disk where they were cut out before."""
@@ -197,7 +169,7 @@ def _recording(
         video=_sha256(path),
         sound=_sha256(windows[0].audio_path or path),
         windows=[[clip.clip_id, clip.start_s] for clip in windows],
-        view=[view.frames, view.side, view.samples],
+        view=[view.frames, view.side, view.samples, view.step],
         detector=source.identity,
         code=code_sha256(["thesislib.signals.face", "thesislib.signals.video_sound"]),
     )
@@ -206,19 +178,18 @@ def _recording(
         parts = json.loads(file.metadata()["lost"])
         lost = [(name, InputError(*rest[:3], where=rest[3])) for name, *rest in parts]
         return {name: file.get_tensor(name) for name in ("frames", "waveform")}, lost
-    frames, waveforms, problems = [], [], []
-    for clip in windows:
-        try:
-            mouth, sound = _window(clip, view, source, worker)
-            frames.append(mouth)
-            waveforms.append(sound)
-        except InputError as error:
-            problems.append((clip.clip_id, error))
+    found: dict[str, tuple[Tensor, Tensor] | InputError] = {}
+    for stretch in stretches(windows):
+        found |= _cut(stretch, view, source, worker)
+    problems = [(name, e) for name, e in found.items() if isinstance(e, InputError)]
+    cut = [pair for pair in (found[c.clip_id] for c in windows) if not isinstance(pair, InputError)]
     tensors = {
-        "frames": torch.stack(frames)
-        if frames
+        "frames": torch.stack([mouth for mouth, _ in cut])
+        if cut
         else torch.zeros(0, view.frames, view.side, view.side, 3, dtype=torch.uint8),
-        "waveform": torch.stack(waveforms) if waveforms else torch.zeros(0, view.samples),
+        "waveform": torch.stack([sound for _, sound in cut])
+        if cut
+        else torch.zeros(0, view.samples),
     }
     rows = [(name, e.path, e.problem, e.mend, e.where) for name, e in problems]
     with atomic_write(stored) as temporary:
@@ -226,30 +197,80 @@ def _recording(
     return tensors, problems
 
 
-def _window(
-    clip: Clip, view: View, source: SparseDetector, worker: DecodingWorker
-) -> tuple[Tensor, Tensor]:
-    """Mouth `(T, S, S, 3)` and voice `(samples,)` of one window."""
-    assert clip.video_path is not None
-    assert clip.audio_path is not None
-    length_s = view.samples / SAMPLE_RATE
-    start_s = clip.start_s + max(0.0, (WINDOW_S - length_s) / 2)
-    if clip.audio_path.suffix.lower() in _SOUND_FILES:
-        sound = read_waveform(clip.audio_path, start_s=start_s, duration_s=length_s)
+def stretches(windows: Sequence[Clip]) -> list[list[Clip]]:
+    """Windows of one recording by the stretches that they cover without a gap, in order of time.
+
+    A stretch that would be longer than `STRETCH_S` goes on as another one.
+    """
+    parts: list[list[Clip]] = []
+    for clip in sorted(windows, key=lambda clip: clip.start_s):
+        joins = parts and clip.start_s <= parts[-1][-1].start_s + WINDOW_S
+        if joins and clip.start_s + WINDOW_S <= parts[-1][0].start_s + STRETCH_S:
+            parts[-1].append(clip)
+        else:
+            parts.append([clip])
+    return parts
+
+
+def _cut(
+    stretch: Sequence[Clip], view: View, source: LandmarkDetector, worker: DecodingWorker
+) -> dict[str, tuple[Tensor, Tensor] | InputError]:
+    """Mouth `(T, S, S, 3)` and voice `(samples,)` of each window, or what is wrong with it.
+
+    Where a stretch cannot be used as a whole, its halves are tried, down to a single window: what
+    is damaged costs the windows that it lies in and no other.
+    """
+    try:
+        return _cut_at_once(stretch, view, source, worker)
+    except InputError as error:
+        if len(stretch) == 1:
+            return {stretch[0].clip_id: error}
+    half = len(stretch) // 2
+    return {
+        **_cut(stretch[:half], view, source, worker),
+        **_cut(stretch[half:], view, source, worker),
+    }
+
+
+def _cut_at_once(
+    stretch: Sequence[Clip], view: View, source: LandmarkDetector, worker: DecodingWorker
+) -> dict[str, tuple[Tensor, Tensor] | InputError]:
+    """As `_cut`; InputError where the stretch does not decode or shows no face."""
+    path, sound_path = stretch[0].video_path, stretch[0].audio_path
+    assert path is not None
+    assert sound_path is not None
+    start_s = stretch[0].start_s
+    inset_s = max(0.0, (WINDOW_S - view.samples / SAMPLE_RATE) / 2)
+    begins = [round((clip.start_s - start_s) * SAMPLE_RATE) for clip in stretch]
+    firsts = [round((clip.start_s - start_s) * view.fps) for clip in stretch]
+    n_frames, n_samples = firsts[-1] + view.frames, begins[-1] + view.samples
+    begin_s, length_s = start_s + inset_s, n_samples / SAMPLE_RATE
+    if sound_path.suffix.lower() in _SOUND_FILES:
+        sound = read_waveform(sound_path, start_s=begin_s, duration_s=length_s)
     else:
-        sound = worker.run(read_video_audio, clip.audio_path, start_s=start_s, duration_s=length_s)
-    place = f"{clip.start_s:g} s"
-    if sound.abs().max() < SILENCE:
-        raise InputError(clip.audio_path, "is silent", "leave the window out", where=place)
+        sound = worker.run(read_video_audio, sound_path, start_s=begin_s, duration_s=length_s)
     region = read_region(
-        clip.video_path, "mouth", source, worker,
-        start_s=clip.start_s, duration_s=WINDOW_S, fps=view.fps,
+        path, "mouth", source, worker,
+        start_s=start_s, duration_s=n_frames / view.fps, fps=view.fps, every=view.step,
     )  # fmt: skip
-    if int(region.frames.max()) < BLACK:
-        mend = "leave the window out"
-        raise InputError(clip.video_path, "shows black frames only", mend, where=place)
     small = adaptive_avg_pool2d(region.frames.permute(0, 3, 1, 2).float(), view.side)
-    return small.round().byte().permute(0, 2, 3, 1).contiguous(), sound
+    mouth = small.round().byte().permute(0, 2, 3, 1).contiguous()
+    seen = region.score > 0
+    found: dict[str, tuple[Tensor, Tensor] | InputError] = {}
+    for clip, first, begin in zip(stretch, firsts, begins, strict=True):
+        frames = slice(first, first + view.frames)
+        voice = sound[begin : begin + view.samples].clone()
+        mend, place = "leave the window out", f"{clip.start_s:g} s"
+        if voice.abs().max() < SILENCE:
+            found[clip.clip_id] = InputError(sound_path, "is silent", mend, where=place)
+        elif int(region.frames[frames].max()) < BLACK:
+            black = "shows black frames only"
+            found[clip.clip_id] = InputError(path, black, mend, where=place)
+        elif not seen[frames].any():
+            found[clip.clip_id] = InputError(path, "shows no face", mend, where=place)
+        else:
+            found[clip.clip_id] = mouth[frames].clone(), voice
+    return found
 
 
 def choose(clips: Sequence[Clip], most: int) -> list[Clip]:

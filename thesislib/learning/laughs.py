@@ -101,6 +101,7 @@ def run(config: LaughConfig, *, say: Say = print) -> list[RunRecord]:
     stopwatch = Stopwatch()
     data = load(config, config.corpus, say=say)
     make_split(config, data.windows.clips)  # refused before anything is trained
+    other = None if config.zero_shot == "none" else load(config, config.zero_shot, say=say)
     records, pretrained = [], None
     if config.start == "pretrained":
         pretrained, frames, pretext = pretext_weights(config, say=say)
@@ -110,8 +111,7 @@ def run(config: LaughConfig, *, say: Say = print) -> list[RunRecord]:
             )
     trained = train(config, data.windows, pretrained=pretrained, say=say)
     tests = [(data, trained.kept, trained.split.test.tolist(), "test")]
-    if config.zero_shot != "none":
-        other = load(config, config.zero_shot, say=say)
+    if other is not None:
         kept = keep_features(trained.model, other.windows)
         tests.append((other, kept, list(range(len(other.windows))), "zero-shot"))
     for tested, kept, rows, fold in tests:

@@ -247,6 +247,7 @@ def read_region(
     start_s: float = 0.0,
     duration_s: float,
     fps: float,
+    every: int = 1,
 ) -> FaceRegion:
     """Decode a window of a video twice: small to find the face, in full to cut out the region.
 
@@ -260,22 +261,29 @@ def read_region(
         start_s: Start of the window, in seconds.
         duration_s: Length of the window, in seconds.
         fps: Frames a second of the result.
+        every: The face is looked for in every so many-th frame and in the last; between them its
+            landmarks are interpolated, and the score is 0.
 
     Raises:
         InputError: the video cannot be used, or shows no face in the window.
     """
     view, size = _REGIONS[region]
     times = frame_times(start_s, duration_s, fps)
+    asked = sorted({*range(0, len(times), every), len(times) - 1})
     info = worker.run(probe_video, path)
     shrink = min(1.0, _DETECTION_SIDE / max(1, min(info.height, info.width)))
     small = (max(1, round(info.height * shrink)), max(1, round(info.width * shrink)))
     found = [
         detector.detect(frames)
-        for frames in worker.stream(iter_frames, path, times, size=small, chunk=_CHUNK)
+        for frames in worker.stream(
+            iter_frames, path, [times[i] for i in asked], size=small, chunk=_CHUNK
+        )
     ]
-    score = torch.cat([part.score for part in found])
+    score = torch.zeros(len(times))
+    score[asked] = torch.cat([part.score for part in found]).cpu()
     factor = torch.tensor([info.width / small[1], info.height / small[0]])
-    raw = (torch.cat([part.landmarks for part in found]).cpu() + 0.5) * factor - 0.5
+    raw = torch.full((len(times), 5, 2), torch.nan)
+    raw[asked] = (torch.cat([part.landmarks for part in found]).cpu() + 0.5) * factor - 0.5
     try:
         filled = fill_gaps(raw)
     except ValueError as error:

@@ -18,6 +18,7 @@ import av
 import numpy as np
 import torch
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -173,13 +174,14 @@ def iter_frames(
         return
     with opened(path) as container:
         reader = FrameReader(path, container)
+        reformatter = VideoReformatter()  # one for all: it keeps the tables of its scaling
         pieces: list[NDArray[np.uint8]] = []
         last: tuple[VideoFrame, NDArray[np.uint8]] | None = None
         shape = None
         for time_s in times_s:
             frame = reader.frame_at(time_s)
             if last is None or last[0] is not frame:
-                last = frame, _upright_rgb(frame, size)
+                last = frame, _upright_rgb(frame, size, reformatter)
             shape = shape or last[1].shape
             if last[1].shape != shape:
                 raise InputError(path, "changes its frame size", MEND, where=f"{time_s:g} s")
@@ -280,10 +282,14 @@ def _turns(frame: VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _upright_rgb(frame: VideoFrame, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def _upright_rgb(
+    frame: VideoFrame, size: tuple[int, int] | None, reformatter: VideoReformatter
+) -> NDArray[np.uint8]:
     turns = _turns(frame)
     height, width = size or (None, None)
     if turns % 2:
         height, width = width, height
-    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
+    rgb = reformatter.reformat(
+        frame, width=width, height=height, format="rgb24", interpolation="AREA", threads=1
+    )
     return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns))
