@@ -380,8 +380,22 @@ class TemporalConv(nn.Module):
 def activation(name: Activation, channels: int) -> nn.Module:
     """``relu``, ``prelu`` (a slope a channel) or ``swish`` (x times its logistic function)."""
     if name == "prelu":
-        return nn.PReLU(channels)
+        return _PReLU(channels)
     return nn.ReLU() if name == "relu" else nn.SiLU()
+
+
+class _PReLU(nn.PReLU):
+    """PReLU of channels in the second dimension; in training by kernels that are vectorised.
+
+    The gradient of torch's own is computed one value at a time on CPU: it took a third of a
+    training step of the voice.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        slope = self.weight.to(x.dtype).unflatten(0, (-1, *[1] * (x.ndim - 2)))
+        return torch.lerp(x.relu(), x, slope)
 
 
 def length_mask(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
