@@ -43,11 +43,11 @@ from thesislib.learning.laugh_training import (
     view_of,
     whole_logits,
 )
+from thesislib.locking import exclusive
 from thesislib.models.fusion import Fusion
 from thesislib.models.lsn_tcn import LsnTcn
 from thesislib.records.record import RunRecord
 from thesislib.records.recording import Stopwatch, record_run
-from thesislib.reproduce.jobs import exclusive
 
 EXPERIMENT = "laughs"
 PRETEXT_STARTS_S = (0.2, 0.8)

@@ -33,8 +33,8 @@ from thesislib.errors import InputError
 from thesislib.files import atomic_write, sha256_file
 from thesislib.learning.datasets import seeded
 from thesislib.learning.laugh_data import SILENCE, choose
+from thesislib.locking import exclusive
 from thesislib.models.face_detector import load_face_detector
-from thesislib.reproduce.jobs import exclusive
 from thesislib.signals.audio import SAMPLE_RATE
 from thesislib.signals.audio_visual import Window, read_window
 from thesislib.signals.decoding import DecodingWorker

@@ -9,13 +9,11 @@ Run by the workflow as ``python -m thesislib.reproduce.jobs NAME`` in its folder
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +21,7 @@ from time import perf_counter
 from typing import Any
 
 from thesislib import files
+from thesislib.locking import exclusive
 from thesislib.reproduce.grids import Job
 from thesislib.reproduce.staleness import Document, read_documents
 
@@ -52,7 +51,7 @@ def state_of(job: Job, records: Sequence[Document], *, out: Path, work: Path) ->
     if job.records:
         whole = len(own) >= job.records
     else:  # only the job itself knows how many it writes
-        done = _read(done_file(work, job.name))
+        done = _read(whole_file(out, job.name))
         as_then = all(done.get(name) == job.hashes[name] for name in MADE_BY)
         whole = as_then and set(done.get("records", [])) <= {record["run_id"] for record in own}
     if not whole:
@@ -78,35 +77,14 @@ def done_file(work: Path, name: str) -> Path:
     return work / "jobs" / f"{name}.json"
 
 
+def whole_file(out: Path, name: str) -> Path:
+    """Which records a job left when it ran; beside them, so that they can be told to be all."""
+    return out / "jobs" / f"{name}.json"
+
+
 def log_file(work: Path, name: str) -> Path:
     """What the last attempt at a job said."""
     return work / "logs" / f"{name}.log"
-
-
-@contextmanager
-def exclusive(path: Path, busy: Callable[[], None] = lambda: None) -> Iterator[int]:
-    """Hold a lock, which the system frees when its holders are dead.
-
-    Args:
-        path: The file to lock.
-        busy: Called where another process holds it, before the wait.
-
-    Yields:
-        The open file, which a child that inherits it holds too.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy()
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            pass  # some shared file systems know no locks; records are written whole in any case
-        yield handle
-    finally:
-        os.close(handle)
 
 
 def do(job: Job, *, out: Path, work: Path) -> int:
@@ -146,8 +124,10 @@ def do(job: Job, *, out: Path, work: Path) -> int:
             "state": str(state),
             "seconds": round(perf_counter() - started, 2),
         }
-        with files.atomic_write(done_file(work, job.name)) as temporary:
-            temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(document, indent=1) + "\n"
+        for path in (whole_file(out, job.name), done_file(work, job.name)):
+            with files.atomic_write(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -17,8 +17,9 @@ from time import sleep
 
 from thesislib import files
 from thesislib.caching import cache_key
+from thesislib.locking import exclusive
 from thesislib.reproduce.grids import Job
-from thesislib.reproduce.jobs import PLAN, State, done_file, exclusive, log_file, state_of
+from thesislib.reproduce.jobs import PLAN, State, done_file, log_file, state_of
 from thesislib.reproduce.staleness import read_documents
 
 POLL_S = 0.3
