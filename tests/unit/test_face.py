@@ -251,6 +251,18 @@ def test_from_file_to_mouth(detector, worker, recording, twin):
     assert (faces.frames[0].float() - faces.frames[1].float()).abs().mean() < 2
 
 
+def test_between_frames_that_are_searched_landmarks_are_interpolated(worker, recording, detector):
+    counting = Counting()
+    read_region(recording, "mouth", counting, worker, duration_s=0.4, fps=25, every=4)
+    assert counting.n == 4  # frames 0, 4, 8 and the last, 9
+    every = read_region(recording, "mouth", detector, worker, duration_s=0.4, fps=25)
+    fourth = read_region(recording, "mouth", detector, worker, duration_s=0.4, fps=25, every=4)
+    assert fourth.score.nonzero().flatten().tolist() == [0, 4, 8, 9]
+    assert torch.equal(fourth.landmarks[[0, 4, 8, 9]], every.landmarks[[0, 4, 8, 9]])
+    middle = (fourth.landmarks[0] + fourth.landmarks[4]) / 2
+    torch.testing.assert_close(fourth.landmarks[2], middle)
+
+
 def test_a_second_call_does_not_decode(recording, worker, tmp_path, monkeypatch):
     counting = Counting()
     settings = {"duration_s": 0.4, "fps": 25, "cache": tmp_path / "cache"}

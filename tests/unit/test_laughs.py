@@ -369,6 +369,59 @@ def test_silent_and_black_windows_are_left_out_by_name(film):
 
 
 @pytest.mark.usefixtures("here")
+def test_windows_of_a_stretch_are_those_cut_one_by_one(twin, monkeypatch):
+    clips = dyadic.load_clips(twin, "ndc-me", hop_s=0.3)
+    path = clips[0].video_path
+    clips = [clip for clip in clips if clip.video_path == path]
+    view = View(frames=24, side=32, samples=10_240, detect_every_s=0.3)
+    together = ingest(clips, view, detector=CentreDetector())
+    monkeypatch.setattr(laugh_data, "STRETCH_S", 0.0)
+    assert [len(part) for part in laugh_data.stretches(clips)] == [1] * len(clips)
+    monkeypatch.setattr(laugh_data, "cache_folder", lambda *args: path.parent / "other")
+    alone = ingest(clips, view, detector=CentreDetector())
+    assert len(together) == len(alone) == len(clips) > 8
+    assert torch.equal(together.frames, alone.frames)
+    apart = (together.waveform - alone.waveform).abs()  # begins are rounded to a sample
+    assert float(apart.max()) < 0.02
+    assert float(apart.mean()) < 0.01 * float(alone.waveform.abs().mean())
+
+
+@pytest.mark.usefixtures("here")
+def test_damage_costs_the_windows_that_it_lies_in(film):
+    whole = film("short", 128, 0.1)  # pictures end after 2 s
+    starts = [0.0, 0.3, 0.6, 0.9, 1.2, 1.5]
+    clips = [
+        dataclasses.replace(whole, clip_id=f"short@{start}", start_s=start) for start in starts
+    ]
+    assert [len(part) for part in laugh_data.stretches(clips)] == [6]
+    view = View(frames=12, side=32, samples=10_240)
+    windows = ingest(clips, view, detector=CentreDetector())
+    assert [clip.start_s for clip in windows.clips] == [0.0, 0.3, 0.6, 0.9]
+    assert len(windows.failures) == 2
+    assert all(Path(failure.path).name == "short.mp4" for failure in windows.failures)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_window_without_a_face_is_left_out_of_a_stretch_with_one(film):
+    class Fleeting(CentreDetector):
+        """Sees a face in the first frame that it is asked about, and never again."""
+
+        identity = "fleeting"
+
+        def detect(self, frames):
+            found = super().detect(frames)
+            found.landmarks[1:], found.score[1:] = torch.nan, 0.0
+            return found
+
+    first = film("face", 128, 0.1)
+    second = dataclasses.replace(first, clip_id="face@750", start_s=0.75)
+    view = View(frames=12, side=32, samples=10_240, detect_every_s=0.3)
+    windows = ingest([first, second], view, detector=Fleeting())
+    assert [clip.clip_id for clip in windows.clips] == ["face@400"]
+    assert "shows no face" in str(windows.failures[0])
+
+
+@pytest.mark.usefixtures("here")
 def test_windows_that_are_too_short_or_lack_media_are_named(film):
     clip = film("good", 128, 0.1)
     view = View(frames=4, side=32, samples=10_240)

@@ -288,6 +288,24 @@ def test_bfloat16_trains_close_to_float32(activation):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 7), (2, 5, 4, 4), (2, 5, 3, 4, 4)])
+def test_prelu_and_its_gradients_are_torchs(shape):
+    ours, theirs = ms_tcn.activation("prelu", 5).double(), torch.nn.PReLU(5).double()
+    slopes = draw(5).double()
+    x = draw(*shape).double()
+    x.flatten()[0] = 0.0
+    for training in (True, False):
+        results = []
+        for layer in (ours.train(training), theirs):
+            layer.load_state_dict({"weight": slopes})
+            layer.weight.grad = None
+            given = x.clone().requires_grad_()
+            y = layer(given)
+            (y * torch.arange(y.numel()).view_as(y)).sum().backward()
+            results.append((y, given.grad, layer.weight.grad))
+        torch.testing.assert_close(results[0], results[1])
+
+
 def test_evaluation_computes_no_position_that_is_chopped(monkeypatch):
     """In evaluation no convolution of the temporal blocks is wider than the clip."""
     widths = []
