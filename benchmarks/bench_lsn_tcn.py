@@ -2,12 +2,13 @@
 
 Run with ``OMP_NUM_THREADS=1 python benchmarks/bench_lsn_tcn.py [--rounds 3]`` on a machine that
 does nothing else. The plain implementation is the same network in float32 with pictures channels
-first, which computes the steps that are chopped; ours takes frames channels last, in bfloat16 where
-the processor has it, and computes in evaluation the kept steps alone. Both do the same step in
-turn, round by round, and the fastest of each counts: processor time, so that another program costs
-both little. Also prints the clips a second of the whole input pipeline at ``small`` beside those of
-the model: from the mp4 (decode, find the face, cut the mouth and the voice) and, from the second
-epoch on, from what was cut out before.
+first and torch's own PReLU, which computes the steps that are chopped; ours takes frames channels
+last, in bfloat16 where the processor has it, and computes in evaluation the kept steps alone. Both
+do the same step in turn, round by round, and the fastest of each counts: processor time, so that
+another program costs both little. Also prints the clips a second of the whole input pipeline at
+``small`` beside those of the model, in the precision of its configuration: from the mp4 (decode,
+find the face, cut the mouth and the voice) and, from the second epoch on, from what was cut out
+before.
 """
 
 from __future__ import annotations
@@ -78,12 +79,14 @@ class PlainEncoder(VideoEncoder):
 
 
 def plain(branch: MsTcn) -> MsTcn:
-    """A branch of the same weights with the plain encoder and the plain temporal convolutions."""
+    """A branch of the same weights with plain encoder, temporal convolutions and activations."""
     copy = MsTcn(branch.config)
     copy.encoder = PlainEncoder(branch.config)
     for part in copy.modules():
         if isinstance(part, TemporalConv):
             part.__class__ = PlainTemporalConv  # no weights of its own
+        elif isinstance(part, nn.PReLU):
+            part.__class__ = nn.PReLU
     copy.load_state_dict(branch.state_dict())
     return copy
 
@@ -188,7 +191,9 @@ def pipeline(seconds: float, rounds: int) -> dict[str, float]:
     costs = {"training": 0.0, "evaluation": 0.0}
     for branch, stored in zip((MsTcn(sizes.audio), MsTcn(sizes.video)), inputs, strict=True):
         part = laugh_training.as_input(stored)
-        for what, step in zip(costs, steps(branch, part, low=False), strict=True):
+        for what, step in zip(
+            costs, steps(branch, part, low=config.precision != "32-true"), strict=True
+        ):
             step()
             costs[what] += min(processor_seconds(step) for _ in range(rounds)) / len(part)
     return found | {what: 1 / cost for what, cost in costs.items()}

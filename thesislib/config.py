@@ -216,6 +216,7 @@ class LaughConfig(Experiment):
             "clips": 120,
             "preset": "small",
             "width": 8,
+            "detect_every_s": 0.5,
             "epochs": 6,
             "fusion_epochs": 12,
             "pretext_clips": 240,
@@ -463,7 +464,8 @@ class SocialMaeConfig(Experiment):
         depth: Layers of each modality's encoder.
         decoder_width: Features of the decoder.
         decoder_depth: Layers of it.
-        head_width: Features of an attention head.
+        decoder_heads: Attention heads of it.
+        head_width: Features of an attention head of the encoders.
         mask_ratio: Share of the patches that are hidden.
         norm_pix_loss: Reconstruct patches of zero mean and unit variance (note 4).
         contrastive_weight: Of the contrastive loss.
@@ -471,7 +473,18 @@ class SocialMaeConfig(Experiment):
         batch_size: Clips in a step of the task.
         learning_rate: Of the encoder.
         head_rate: Of the head.
-        precision: ``32-true`` or ``bf16-mixed``.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        strategy: Of pre-training in several processes: ``auto``, ``ddp`` (a copy of the model in
+            each) or ``fsdp`` (sharded).
+        devices: Processes of pre-training, one a device. With more than 1 a run only pre-trains,
+            and a run with 1 finds the result; start it by ``torchrun --nproc-per-node N``.
+        accumulate: Micro-batches of a step of pre-training. More take less memory; the
+            contrastive loss then compares within one of them.
+        clip_norm: Largest norm of the gradient, of the task's, too; 0 leaves it as it is.
+        checkpointed: Compute activations again when gradients ask for them: about a third more
+            time for much less memory.
+        compile: Train through ``torch.compile``.
+        checkpoint_every: Steps of pre-training between checkpoints; 0: one an epoch.
     """
 
     CODE = (
@@ -524,12 +537,14 @@ class SocialMaeConfig(Experiment):
             "depth": 11,
             "decoder_width": 512,
             "decoder_depth": 8,
+            "decoder_heads": 16,
             "head_width": 64,
             "epochs": 20,
             "batch_size": 8,
             "learning_rate": 1e-4,
             "head_rate": 1e-4,
             "precision": "bf16-mixed",
+            "checkpoint_every": 1000,
             "replicates": 10_000,
         },
     }
@@ -565,6 +580,7 @@ class SocialMaeConfig(Experiment):
     depth: int = 2
     decoder_width: int = 64
     decoder_depth: int = 1
+    decoder_heads: int = 2
     head_width: int = 32
     mask_ratio: float = 0.75
     norm_pix_loss: bool = False
@@ -574,6 +590,13 @@ class SocialMaeConfig(Experiment):
     learning_rate: float = 5e-4
     head_rate: float = 1e-3
     precision: str = "32-true"
+    strategy: str = "auto"
+    devices: int = 1
+    accumulate: int = 1
+    clip_norm: float = 0.0
+    checkpointed: bool = False
+    compile: bool = False
+    checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -584,7 +607,8 @@ class SocialMaeConfig(Experiment):
             "scope": ("full", "probe"),
             "rates": ("own", "thesis"),
             "faces": ("middle", "face"),
-            "precision": ("32-true", "bf16-mixed"),
+            "precision": ("32-true", "bf16-mixed", "16-mixed"),
+            "strategy": ("auto", "ddp", "fsdp"),
         }
         for name, allowed in choices.items():
             value = getattr(self, name)
@@ -596,11 +620,27 @@ class SocialMaeConfig(Experiment):
         if fits and self.corpus.startswith("emodb"):
             fits = modes == ["audio"]
         _check(fits, "modes", self.modes, "name audio, video and both once each; emodb has audio")
-        for name in ("dyads", "folds", "reconstructed", "pretraining_epochs", "epochs"):
+        for name in (
+            "dyads",
+            "folds",
+            "reconstructed",
+            "pretraining_epochs",
+            "epochs",
+            "devices",
+            "accumulate",
+        ):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
         for name in ("pretraining_batch", "batch_size"):
             _check(getattr(self, name) >= 2, name, getattr(self, name), "give 2 or more")
-        whole = ("clips", "duration_s", "hop_s", "twin_seed", "labelled_speakers")
+        whole = (
+            "clips",
+            "duration_s",
+            "hop_s",
+            "twin_seed",
+            "labelled_speakers",
+            "clip_norm",
+            "checkpoint_every",
+        )
         for name in (*whole, "pretraining_clips", "pretraining_windows"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
         for name in ("pretraining_rate", "learning_rate", "head_rate"):
@@ -611,6 +651,14 @@ class SocialMaeConfig(Experiment):
             self.n_frames,
             f"give 1 to {self.candidates}, which is what `candidates` says are decoded",
         )
+        mend = "give bf16-mixed, or another strategy"
+        half = self.strategy == "fsdp" and self.precision == "16-mixed"
+        _check(not half, "precision", self.precision, mend)
+        alone = self.devices == 1 or self.pretraining != "none"
+        _check(alone, "devices", self.devices, "give 1, or something to pre-train on")
+        parts = 2 * self.devices * self.accumulate
+        mend = f"give {parts} or more: two windows for each of the devices and micro-batches"
+        _check(self.pretraining_batch >= parts, "pretraining_batch", self.pretraining_batch, mend)
         plain = self.model == "mae" or (self.pretraining == "none" and self.scope == "full")
         _check(plain, "model", self.model, "baselines have pretraining none and scope full")
 

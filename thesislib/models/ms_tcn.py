@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from thesislib.errors import InputError
 
@@ -395,7 +396,25 @@ class _PReLU(nn.PReLU):
         if not self.training:
             return super().forward(x)
         slope = self.weight.to(x.dtype).unflatten(0, (-1, *[1] * (x.ndim - 2)))
+        return _SlopedReLU.apply(x, slope)
+
+
+class _SlopedReLU(torch.autograd.Function):
+    """x where it is positive, elsewhere its product with a slope a channel, `(C, 1, ...)`."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
         return torch.lerp(x.relu(), x, slope)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, slope = ctx.saved_tensors  # type: ignore[attr-defined]
+        above = torch.ops.aten.threshold_backward(gradient, x, 0)  # zero where x is not positive
+        for_x = torch.lerp(above, gradient, slope)
+        below = above.sub_(gradient).mul_(x)
+        others = [d for d in range(x.ndim) if d != 1]
+        return for_x, -below.sum(dim=others, keepdim=True)[0]
 
 
 def length_mask(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
