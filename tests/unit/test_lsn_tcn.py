@@ -306,6 +306,25 @@ def test_prelu_and_its_gradients_are_torchs(shape):
         torch.testing.assert_close(results[0], results[1])
 
 
+@pytest.mark.parametrize(("activation", "slope"), [("relu", 0.0), ("prelu", 0.3), ("prelu", -0.3)])
+def test_pooling_before_the_activation_changes_nothing(activation, slope, monkeypatch):
+    """Where it would, as with a slope below zero, the activation goes first."""
+    model = branch("video", activation=activation).double().train()
+    if activation == "prelu":
+        torch.nn.init.constant_(model.encoder.activation.weight, slope)
+    assert ms_tcn.rises(model.encoder.activation) == (slope >= 0)
+    mouth = clips("video", [6])[0].double()
+    results = []
+    for first in (True, False):
+        if not first:
+            monkeypatch.setattr(ms_tcn, "rises", lambda layer: False)
+        model.zero_grad()
+        y = model(mouth)
+        y.square().sum().backward()
+        results.append([y, *(p.grad for p in model.parameters())])
+    torch.testing.assert_close(results[0], results[1])
+
+
 def test_evaluation_computes_no_position_that_is_chopped(monkeypatch):
     """In evaluation no convolution of the temporal blocks is wider than the clip."""
     widths = []
