@@ -450,6 +450,8 @@ class SocialMaeConfig(Experiment):
         labelled_speakers: Most speakers of the training part; 0 for all (few-shot curve).
         folds: Speaker-disjoint test parts; 1 for one split, the corpus's own where it has one.
         reconstructed: Most clips that are reconstructed.
+        shards: Folder of `thesis data shard PRETRAINING`, or a pattern such as ``DIR/*-00*.tar``:
+            what pre-training reads instead of decoding the corpus; empty for none.
         pretraining_clips: Of the corpus of pre-training; 0 for all.
         pretraining_windows: Windows of these clips, as equally many of each as can be.
         pretraining_epochs: Passes over them.
@@ -479,7 +481,8 @@ class SocialMaeConfig(Experiment):
         devices: Processes of pre-training, one a device. With more than 1 a run only pre-trains,
             and a run with 1 finds the result; start it by ``torchrun --nproc-per-node N``.
         accumulate: Micro-batches of a step of pre-training. More take less memory; the
-            contrastive loss then compares within one of them.
+            contrastive loss then compares within one of them, and a short last batch is cut into
+            as many as the processes allow.
         clip_norm: Largest norm of the gradient, of the task's, too; 0 leaves it as it is.
         checkpointed: Compute activations again when gradients ask for them: about a third more
             time for much less memory.
@@ -566,6 +569,7 @@ class SocialMaeConfig(Experiment):
     labelled_speakers: int = 0
     folds: int = 1
     reconstructed: int = 12
+    shards: str = ""
     pretraining_clips: int = 16
     pretraining_windows: int = 64
     pretraining_epochs: int = 10
@@ -654,7 +658,9 @@ class SocialMaeConfig(Experiment):
         mend = "give bf16-mixed, or another strategy"
         half = self.strategy == "fsdp" and self.precision == "16-mixed"
         _check(not half, "precision", self.precision, mend)
-        alone = self.devices == 1 or self.pretraining != "none"
+        learns = self.pretraining != "none"
+        _check(learns or not self.shards, "shards", self.shards, "name the corpus in pretraining")
+        alone = self.devices == 1 or learns
         _check(alone, "devices", self.devices, "give 1, or something to pre-train on")
         parts = 2 * self.devices * self.accumulate
         mend = f"give {parts} or more: two windows for each of the devices and micro-batches"

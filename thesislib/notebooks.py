@@ -1,19 +1,32 @@
-"""Running a chapter's notebook in batch."""
+"""Running a chapter's notebook in batch, and storing its outputs.
+
+``python -m thesislib.notebooks 01 02`` executes notebooks in place, at the parameters that stand in
+them: that is how the outputs come about which the repository holds. Either way the notebook's
+metadata say under ``thesis`` when, how long and with what it was executed (`note_execution`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
+import sys
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import papermill
+from nbclient import NotebookClient
 from papermill.exceptions import PapermillExecutionError
 
 from thesislib import files
 from thesislib.config import PROFILES
 from thesislib.errors import InputError
+from thesislib.records import provenance
 
 ATTEMPTS = 3  # two kernels that start at once may draw the same port; the loser dies
 
@@ -81,6 +94,7 @@ def run_chapter(
             )
     target = out / "notebooks" / notebook.name
     with files.atomic_write(target) as temporary:
+        started, since = datetime.now(UTC), time.perf_counter()
         for attempt in range(1, ATTEMPTS + 1):
             say(f"running {notebook.name} at {profile}")
             try:
@@ -111,9 +125,88 @@ def run_chapter(
                 if attempt == ATTEMPTS:
                     raise
                 say(f"the kernel died ({error}); attempt {attempt + 1} of {ATTEMPTS}")
+        document = _read(temporary)
+        note_execution(document, started=started, seconds=time.perf_counter() - since)
+        nbformat.write(document, temporary)
     return target
+
+
+def store_outputs(chapter: str) -> Path:
+    """Execute a chapter's notebook where it lies, at its own parameters, and keep the outputs.
+
+    Nothing is written where a cell raises.
+
+    Args:
+        chapter: Two digits.
+
+    Returns:
+        The notebook.
+
+    Raises:
+        InputError: unknown chapter.
+        nbclient.exceptions.CellExecutionError: a cell raised.
+    """
+    path = find_notebook(chapter)
+    document = _read(path)
+    document.metadata.pop("widgets", None)  # of another execution
+    started, since = datetime.now(UTC), time.perf_counter()
+    NotebookClient(
+        document,
+        kernel_name="python3",
+        timeout=None,
+        record_timing=False,
+        extra_arguments=["--log-level=ERROR"],  # not about TCP on loopback
+        resources={"metadata": {"path": str(path.parent)}},
+    ).execute()
+    note_execution(document, started=started, seconds=time.perf_counter() - since)
+    with files.atomic_write(path) as temporary:
+        nbformat.write(document, temporary)
+    return path
+
+
+def note_execution(document: nbformat.NotebookNode, *, started: datetime, seconds: float) -> None:
+    """Write down in a notebook's metadata when, how long and with what it was executed.
+
+    Adds ``thesis``: ``started`` (ISO 8601, UTC), ``seconds``, ``python``, ``torch``, ``cpu``,
+    ``threads``, ``commit``, and ``cells``, the hash of the code cells (`cells_sha256`).
+    """
+    document.metadata["thesis"] = {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        **provenance.environment(),
+        "commit": provenance.commit(),
+        "cells": cells_sha256(document["cells"]),
+    }
+
+
+def cells_sha256(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Hash of the source of code cells in order, without what papermill added; hexadecimal.
+
+    Args:
+        cells: Of a notebook as nbformat has it, or as JSON has it (lists of lines).
+
+    >>> code = {"cell_type": "code", "metadata": {}}
+    >>> one, other = cells_sha256([code | {"source": "x"}]), cells_sha256([code | {"source": "y"}])
+    >>> one == cells_sha256([code | {"source": ["x"]}]), one == other
+    (True, False)
+    """
+    digest = hashlib.sha256()
+    for cell in cells:
+        added = "injected-parameters" in str(cell["metadata"])
+        if cell["cell_type"] == "code" and not added:
+            digest.update("".join(cell["source"]).encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
 
 
 def _problem_and_mend(line: str) -> tuple[str, str]:
     problem, _, mend = line.rpartition("; ")
     return (problem, mend) if problem else (line, "see the message")
+
+
+if __name__ == "__main__":
+    for number in sys.argv[1:]:
+        print(f"{store_outputs(number)}: stored")

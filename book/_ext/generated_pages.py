@@ -255,6 +255,7 @@ def status_html(found: Mapping[str, status.Status], stored: Sequence[status.Stor
             [
                 escape(name),
                 _stored(book),
+                _executed(book),
                 _changed(book.changes if book else None),
                 str(runs.runs) if runs else "none",
                 _when(runs.last) if runs else "–",
@@ -264,7 +265,7 @@ def status_html(found: Mapping[str, status.Status], stored: Sequence[status.Stor
         )
         if runs:
             more.append(_runs(name, runs))
-    head = ["Chapter", "Stored outputs", "Changed since stored", "Records", "Last run, UTC",
+    head = ["Chapter", "Stored outputs", "Executed", "Changed since", "Records", "Last run, UTC",
             "Time of all runs", "Records as today's code would make them"]  # fmt: skip
     return table(head, rows, "Chapters and their state", classes="claims") + "".join(more)
 
@@ -273,8 +274,16 @@ def _stored(book: status.Stored | None) -> str:
     if book is None:
         return "–"
     ran = f"{book.executed} of {book.cells} cells executed"
-    when = f", {book.when[:10]}, commit {book.commit[:12]}" if book.commit else ""
+    when = f", stored {book.when[:10]}, commit {book.commit[:12]}" if book.commit else ""
     return escape(f"{book.profile or 'no profile'}, {ran}, Python {book.python}{when}")
+
+
+def _executed(book: status.Stored | None) -> str:
+    """When the stored outputs were made, how long that took, and with what."""
+    if book is None or not book.started or book.seconds is None:
+        return "–" if book is None else "not known: when, how long and on which processor"
+    took = f"{_when(book.started)} UTC, in {_duration(book.seconds)}"
+    return escape(f"{took}, with {book.environment}")
 
 
 def _changed(changes: Sequence[str] | None) -> str:
@@ -390,7 +399,8 @@ def content(name: str, argument: str = "") -> str:
         return claims_summary_html(parts())
     if name == "claim":
         return claim_html(argument, parts())
-    return status_html(statuses(), status.stored_notebooks())
+    documents = read_documents(files.project_root() / "results")
+    return status_html(statuses(), status.stored_notebooks(documents))
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, *changed: set[str]) -> list[str]:

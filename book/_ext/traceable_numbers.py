@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from docutils import nodes
@@ -24,16 +24,26 @@ from thesislib.records.reported import reported
 
 LOG = logging.getLogger(__name__)
 ALLOWED = Path(__file__).with_name("allowed_numbers.txt")
-METRIC = (
-    r"UAR|WAR|F1|F-score|accuracy|precision|recall|kappa|κ|alpha|IoU|AUC|ECE|MAE|CCC|"
-    r"Pearson|Spearman|rho|silhouette|trustworthiness|Cohen's [hd]|p-value"
+METRIC = re.compile(
+    r"\b(?:UAR|WAR|F1|F-scores?|IoU|AUC|AUROC|ECE|EER|WER|MAE|MSE|RMSE|CCC|MI|MIG|ICC|R²|κ|"
+    r"Pearson|Spearman|Fleiss|Krippendorff|Cohen's [hd]|"
+    r"(?i:accurac(?:y|ies)|precision|recall|kappas?|alpha|rho|loss(?:es)?|correlations?|"
+    r"silhouettes?|trustworthiness|mutual information|error rates?|p-values?))(?!\w)|"
+    r"\b[pr] ?(?=[=<>≤≥])"
 )
-NUMBER = r"[-+−]?\d*[.,]\d+(?:\s?%)?|\d+(?:\.\d+)?\s?%"
-UNIT = r"%|per cent\b|percentage points?\b|nats\b"
-HAND_WRITTEN = re.compile(
-    rf"(?:\b(?:{METRIC})\b[^.;:|\d]{{0,24}}(?:{NUMBER}))|(?:(?:{NUMBER})\s(?:{METRIC})\b)|"
-    rf"(?<![\d.])(?:\d+[.,]\d+\s?(?:{UNIT}))"
+UNIT = r"%|per cent\b|percentage points?\b|nats\b|bits\b"
+MEASURE = r"(?:k?Hz|m?s|seconds?|minutes?|[cm]?m|dB|rad|octaves?|pixels?|Gi?B)\b"
+NUMBER = re.compile(  # a decimal that is no thousand, section, or physical quantity; or a share
+    r"(?<![\w.,])[-+−]?"
+    rf"(?:(?![1-9]\d?\d?(?:,\d{{3}})+(?!\d))\d*[.,]\d++(?!\.\d|\s?{MEASURE})(?:\s?%)?|"
+    r"\d+\s?(?:%|per cent\b))"
 )
+WITH_UNIT = re.compile(rf"(?<![\w.,])\d+[.,]\d+\s?(?:{UNIT})")
+PLACE = re.compile(  # in the thesis, as in Tables 6.1 to 6.3: no result
+    r"\b(?i:tables?|figures?|sections?|equations?|python)\s[1-9]\d*(?:\.\d+)+"
+    r"(?:(?:,| and| or| to)+\s[1-9]\d*(?:\.\d+)+)*"
+)
+SENTENCES = re.compile(r"(?<=[.!?])[*_)\"]*\s+(?=[A-Z*(\[…])")
 UNCHECKED = ("book/api", "book/bibliography")
 
 
@@ -102,20 +112,66 @@ class ReportedRole(SphinxRole):
         return [node], []
 
 
-def hand_written(text: str, allowed: set[str]) -> list[str]:
-    """Results in a text that no role made: a decimal number or a share beside a metric's name."""
-    return [match[0] for match in HAND_WRITTEN.finditer(text) if match[0] not in allowed]
+def hand_written(text: str, allowed: Iterable[str], context: str = "") -> list[str]:
+    """Results in a text that no role made.
+
+    That is a decimal number or a share in a sentence that names a metric, however far apart they
+    stand, and a decimal number with a result's unit.
+
+    Args:
+        text: Of a block, without what its roles print.
+        allowed: Phrases that are passed over.
+        context: What a cell of a table says with its heading and its row's label; a metric there
+            counts for every sentence of the text.
+
+    Returns:
+        Each number with its metric, or with its unit.
+    """
+    found = []
+    for phrase in sorted(allowed, key=len, reverse=True):
+        text, context = text.replace(phrase, "…"), context.replace(phrase, "…")
+    for whole in SENTENCES.split(text):
+        sentence = PLACE.sub("…", whole)
+        metric = METRIC.search(sentence) or METRIC.search(context)
+        if metric:
+            numbers = NUMBER.findall(sentence)
+            if not numbers and "%" in context:  # the heading has the unit
+                numbers = re.findall(r"\d+", sentence)
+            found += [f"{metric[0].strip()} … {number}" for number in numbers]
+        else:
+            found += WITH_UNIT.findall(sentence)
+    return found
 
 
-def prose(block: nodes.TextElement) -> str:
-    """What a block says itself, without what the roles put into it."""
-    return "".join(
-        text for text in block.findall(nodes.Text) if not isinstance(text.parent, nodes.raw)
+def hand_written_in_row(heads: list[str], row: list[str], allowed: Iterable[str]) -> list[str]:
+    """Results in one row of a table; the metric may stand in the cell, its heading or the label.
+
+    Args:
+        heads: The headings of the columns; none if the table has none.
+        row: The cells, the label first.
+        allowed: Phrases that are passed over.
+    """
+    found = hand_written(row[0], allowed, heads[0] if heads else "")
+    for index, cell in enumerate(row[1:], start=1):
+        head = heads[index] if index < len(heads) else ""
+        found += hand_written(cell, allowed, f"{head} | {row[0]}")
+    return found
+
+
+def prose(block: nodes.Element) -> str:
+    """What a block says itself, without code and without what the roles put into it."""
+    return " ".join(
+        "".join(
+            text
+            for text in part.findall(nodes.Text)
+            if not isinstance(text.parent, nodes.raw | nodes.literal)
+        )
+        for part in (block.findall(nodes.paragraph) if isinstance(block, nodes.entry) else [block])
     )
 
 
 def allowed_numbers() -> set[str]:
-    """Constants that look like results and are none, one a line, after review."""
+    """Phrases with a constant that looks like a result and is none, one a line, after review."""
     lines = ALLOWED.read_text(encoding="utf-8").splitlines()
     return {line for line in lines if line and not line.startswith("#")}
 
@@ -127,13 +183,24 @@ def check(app: Sphinx, doctree: nodes.document) -> None:
         return
     allowed = allowed_numbers()
     for block in doctree.findall(nodes.TextElement):
-        if isinstance(block, nodes.paragraph | nodes.term | nodes.title | nodes.caption):
-            for found in hand_written(prose(block), allowed):
-                LOG.warning(
-                    f"{found!r} looks like a result written by hand; use the role `result`, or "
-                    f"list it in {ALLOWED.name} if it is a constant",
-                    location=block,
-                )
+        checked = isinstance(block, nodes.paragraph | nodes.term | nodes.title | nodes.caption)
+        if checked and not isinstance(block.parent, nodes.entry):
+            complain(hand_written(prose(block), allowed), block)
+    for group in doctree.findall(nodes.tgroup):
+        rows = [[prose(cell) for cell in row] for row in group.findall(nodes.row)]
+        heads = rows[0] if any(group.findall(nodes.thead)) else []
+        for row in rows:
+            complain(hand_written_in_row(heads if row is not heads else [], row, allowed), group)
+
+
+def complain(found: list[str], block: nodes.Element) -> None:
+    """A warning for each number."""
+    for number in found:
+        LOG.warning(
+            f"{number!r} looks like a result written by hand; use the role `result`, or list its "
+            f"phrase in {ALLOWED.name} if it is a constant",
+            location=block,
+        )
 
 
 def setup(app: Sphinx) -> dict:

@@ -81,7 +81,7 @@ def open_page(browser, site):
     """Opens a page of the book; returns it with the list of what goes wrong on it."""
     contexts = []
 
-    def open_at(name, **options):
+    def open_at(name, query="", **options):
         context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
         context.set_default_timeout(180_000)  # a busy machine is slow, and no fault of a page
         contexts.append(context)
@@ -107,7 +107,7 @@ def open_page(browser, site):
         page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
         page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
         page.on("console", on_console)
-        page.goto(f"{site}/{name}.html", wait_until="load")
+        page.goto(f"{site}/{name}.html{query}", wait_until="load")
         if options.get("java_script_enabled", True):
             page.evaluate(SETTLE)
             page.wait_for_load_state("networkidle")

@@ -1,4 +1,4 @@
-"""First uses of acronyms become links; the rest of a page stays as it is."""
+"""First uses of acronyms and terms become links; the rest of a page stays as it is."""
 
 import importlib
 import re
@@ -57,11 +57,48 @@ def test_code_headings_and_formulas_stay_as_they_are(extension, kind):
     assert next(document.findall(nodes.reference)).parent.astext() == "CNN and CNN"
 
 
-def test_only_terms_that_look_like_acronyms_are_taken(extension):
-    terms = ("UAR", "F0", "fps", "t-SNE", "epoch", "IoU", "EmoDB", "macro F1", "Librispeech")
-    objects = {("term", name): ("book/glossary", f"term-{name}") for name in terms}
+@pytest.mark.parametrize(
+    ("term", "text", "use"),
+    [
+        ("learning rate", "Learning\nrates fall, a learning rate too.", "Learning\nrates"),
+        ("personality", "Two personalities.", "personalities"),
+        ("patch", "All patches of a patch.", "patches"),
+        ("embedding", "A sum. Embeddings are vectors.", "Embeddings"),
+        ("spectrogram", "The Audio Spectrogram Transformer sees a spectrogram.", "spectrogram"),
+        ("Cohen's kappa", "By Cohen’s kappa.", "Cohen’s kappa"),
+        ("Whisper", "They whisper, and Whisper listens.", "Whisper"),
+        ("mean+std pooling", "By mean+std pooling.", "mean+std pooling"),
+    ],
+)
+def test_a_term_is_found_as_it_is_written(extension, term, text, use):
+    document = paragraph(text)
+    extension.link_first_uses(document, {term: "glossary.html#term"})
+    assert linked(document) == [(use, "glossary.html#term")]
+    assert document.astext() == text
+
+
+def test_the_longest_term_wins(extension):
+    links = {"twin": "a#twin", "null twin": "a#null", "probe": "a#probe"}
+    document = paragraph("A null twin is a twin; a twins-like probed thing is none.")
+    extension.link_first_uses(document, links)
+    assert linked(document) == [("null twin", "a#null"), ("twin", "a#twin")]
+
+
+def test_a_link_of_the_author_in_other_words_is_the_first_use(extension):
+    own = nodes.reference("", "", nodes.inline("", "pretrained"), refuri="g#pre-training")
+    document = paragraph("They are ", own, " by pre-training.")
+    extension.link_first_uses(document, {"pre-training": "g#pre-training"})
+    assert linked(document) == [("pretrained", "g#pre-training")]
+
+
+def test_every_term_is_taken_but_a_short_list_of_common_words(extension):
+    names = ("UAR", "F0", "fps", "t-SNE", "epoch", "EmoDB", "macro F1", "Librispeech", "window")
+    objects = {("term", name): ("book/glossary", f"term-{name}") for name in names}
     objects["label", "ABC"] = ("x", "y")
-    assert set(extension.acronyms(objects)) == {"UAR", "F0", "fps", "t-SNE", "IoU", "EmoDB"}
+    assert set(extension.terms(objects)) == set(names) - {"window"}
+    glossary = (ROOT / "book/glossary.md").read_text().splitlines()
+    assert set(glossary) >= extension.COMMON
+    assert len(extension.COMMON) <= 20
 
 
 def test_the_list_has_all_acronyms_of_the_thesis_in_order():

@@ -19,6 +19,8 @@ BROKEN_IMAGES = "images => images.filter(i => i.naturalWidth === 0).map(i => i.s
 NAMELESS_IMAGES = r"""images => images
   .filter(i => !i.alt.trim() || /\.(png|svg|jpe?g|gif|webp)$/i.test(i.alt.trim()))
   .map(i => i.src)"""
+# What is folded away has no size and is not looked at: unfold it first.
+UNFOLD = "() => document.querySelectorAll('details').forEach(part => { part.open = true; })"
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
 AUDIT = """async ({only, without}) => {
   const options = {resultTypes: ["violations"]};
@@ -40,6 +42,7 @@ def test_page_renders_without_network(open_page, name):
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert page.locator("article img").evaluate_all(BROKEN_IMAGES) == []
     assert page.locator("article img").evaluate_all(NAMELESS_IMAGES) == []
+    page.evaluate(UNFOLD)
     for width in (1280, 375):
         page.set_viewport_size({"width": width, "height": 900})
         excess = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -56,6 +59,7 @@ SIGNATURES = [name for name in PAGES if name.startswith("book/api/") and "baseli
 def test_page_has_no_serious_fault_of_accessibility(open_page, name):
     """All of axe's rules in light on a screen; what changes in dark and on a phone again there."""
     page, _ = open_page(name, color_scheme="light")
+    page.evaluate(UNFOLD)
     page.evaluate(AXE)
     if name in SIGNATURES:
         assert page.evaluate(AUDIT, {"without": ["color-contrast"]}) == []
@@ -77,29 +81,51 @@ def test_the_page_follows_the_reader_into_the_dark(open_page, scheme):
     assert (bright > 200) == (scheme == "light")
 
 
-def test_popovers_open_by_mouse_and_by_keyboard(book_html, open_page):
-    names = [name for name in PAGES if "popovertarget" in (book_html / f"{name}.html").read_text()]
-    if not names:
-        pytest.fail("no page cites a result")
-    page, faults = open_page(names[0])
+def test_what_is_folded_away_is_unfolded_before_it_is_measured(open_page):
+    page, _ = open_page("book/scoreboard")
+    rows = page.locator("article details tbody tr")
+    assert rows.count() > 100
+    assert not rows.last.is_visible()
+    page.evaluate(UNFOLD)
+    assert rows.last.is_visible()
+
+
+@pytest.mark.parametrize("name", ["book/index", "book/scoreboard", "book/cards/models"])
+def test_popovers_open_by_mouse_and_by_keyboard(open_page, name):
+    page, faults = open_page(name)
+    page.evaluate(UNFOLD)
     for width in (1280, 375):
         page.set_viewport_size({"width": width, "height": 900})
-        button = page.locator("article button.result:visible").first
-        panel = page.locator(f"#{button.get_attribute('popovertarget')}")
-        assert not panel.is_visible()
-        button.click()
-        assert panel.is_visible()
-        assert "thesis" in panel.inner_text()
-        box = panel.bounding_box()
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= width
-        page.keyboard.press("Escape")
-        assert not panel.is_visible()
-        button.focus()
-        page.keyboard.press("Enter")
-        assert panel.is_visible()
-        page.keyboard.press("Escape")
-        assert not panel.is_visible()
+        buttons = page.locator("article button.result:visible")
+        for button in (buttons.first, buttons.last):
+            panel = page.locator(f"#{button.get_attribute('popovertarget')}")
+            assert not panel.is_visible()
+            button.click()
+            assert panel.is_visible()
+            assert "thesis" in panel.inner_text()
+            box = panel.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+            page.keyboard.press("Escape")
+            assert not panel.is_visible()
+            button.focus()
+            page.keyboard.press("Enter")
+            assert panel.is_visible()
+            page.keyboard.press("Escape")
+            assert not panel.is_visible()
+    assert faults == []
+
+
+@pytest.mark.parametrize(("words", "found"), [("kappa", True), ("xylophone", False)])
+def test_search_finds_pages_without_network(open_page, words, found):
+    page, faults = open_page("search", f"?q={words}")
+    page.locator("#search-results p.search-summary", has_text=re.compile("found|match")).wait_for()
+    results = page.locator("#search-results ul.search li a")
+    assert (results.count() > 0) == found
+    if found:
+        results.first.click()
+        page.wait_for_load_state("load")
+        assert page.locator("article").get_by_text(re.compile(words, re.I)).count() > 0
     assert faults == []
 
 

@@ -159,3 +159,25 @@ def test_a_smile_moves_the_corners_of_the_mouth_alike_in_both(script):
     widths = [points[corners[1]][0] - points[corners[0]][0] for points in (rest, smile)]
     assert math.isclose(widths[1] / widths[0], 1.34, rel_tol=1e-6)
     assert all(smile[i][1] < rest[i][1] for i in corners)
+
+
+def test_the_controls_of_a_notebook_say_what_the_page_says():
+    document = explorers.exported("fusion")
+    box = explorers.fusion_controls(document)
+    *controls, answer = box.children
+    named = {control.description: control for control in controls}
+    assert f"both warm: {document['examples'][0]['probabilities'][0]:.2f}" in answer.value
+    named["voice warm"].value = -1
+    named["with the face"].value = False
+    assert f"both cold: {document['examples'][3]['probabilities'][1]:.2f}" in answer.value
+    named["with the voice"].value = False
+    assert "nothing to judge" in answer.value
+
+
+def test_the_sliders_of_a_notebook_move_the_face():
+    names, _, picture = explorers.face_controls().children
+    before = picture.value
+    assert 'alt="A drawn face: at rest"' in before
+    names.value = "laugh"
+    assert "AU12 0.9" in picture.value
+    assert picture.value.split("alt=")[0] != before.split("alt=")[0]

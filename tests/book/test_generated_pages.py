@@ -144,4 +144,19 @@ def test_a_status_without_git_or_records_is_said(pages):
     read(html)
     assert "2 of 3 cells executed" in html
     assert "unknown: not in git" in html
+    assert "not known: when, how long" in html
     assert "A &lt;title&gt;" in html
+
+
+def test_a_status_says_how_long_a_chapter_took_and_with_what(pages):
+    book = pages.status.Stored(
+        path="notebooks/05_x.ipynb", chapter="05", title="A title", python="3.11", profile="tiny",
+        cells=3, executed=3, commit="c0ffee", when="2026-01-02T00:00:00+00:00",
+        changes=("its own cells",), started="2026-01-01T12:34:56+00:00", seconds=61.0,
+        environment="Python 3.11, torch 2.1, a processor, threads 1",
+    )  # fmt: skip
+    html = pages.status_html({}, [book])
+    read(html)
+    assert "2026-01-01 12:34 UTC, in 1 min, with Python 3.11, torch 2.1, a processor" in html
+    assert "its own cells" in html
+    assert "not known" not in html

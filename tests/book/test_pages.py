@@ -6,11 +6,13 @@ import importlib
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
 import thesislib
+from thesislib.figures import thesis_map
 
 ROOT = Path(__file__).resolve().parents[2]
 TOC = (ROOT / "_toc.yml").read_text()
@@ -114,16 +116,61 @@ def test_no_page_states_a_result_by_hand(page, monkeypatch):
     traceable = importlib.import_module("traceable_numbers")
     if str(page.relative_to(ROOT).with_suffix("")).startswith(traceable.UNCHECKED):
         return
-    prose_only = re.sub(r"^(`{3,}|~{3,}|:{3,}).*?^\1", "", page.read_text(), flags=re.S | re.M)
-    prose_only = re.sub(r"(?:\{\w+\})?`+[^`]+`+", "", prose_only)
-    found = [
-        number
-        for paragraph in re.split(r"\n\s*\n|\n(?=[-*|] )", prose_only)
-        for number in traceable.hand_written(
-            " ".join(paragraph.split()), traceable.allowed_numbers()
-        )
-    ]
+    text = re.sub(r"^(`{3,}|~{3,}|:{3,}).*?^\1", "", page.read_text(), flags=re.S | re.M)
+    text = re.sub(r"(?:\{\w+\})?`+[^`]+`+|\$\$.*?\$\$", "", text, flags=re.S)
+    allowed, found, heads = traceable.allowed_numbers(), [], []
+    for block in re.split(r"\n\s*\n|\n(?=[-*|] ?)", text):
+        if block.startswith("|"):
+            row = [cell.strip() for cell in block.strip().strip("|").split("|")]
+            found += traceable.hand_written_in_row(heads, row, allowed)
+            heads = heads or row
+        else:
+            found += traceable.hand_written(" ".join(block.split()), allowed)
+            heads = []
     assert found == []
+
+
+def test_every_phrase_that_is_no_result_stands_on_a_page(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "book/_ext"))
+    allowed = importlib.import_module("traceable_numbers").allowed_numbers()
+    text = " ".join(" ".join(page.read_text() for page in PAGES).split())
+    assert {phrase for phrase in allowed if phrase not in text} == set()
+    assert len(allowed) <= 12
+
+
+def test_the_map_of_the_front_page_shows_what_feeds_each_chapter():
+    """Its lines, read off the drawing, are the links of manifests and experiments."""
+    drawing = ElementTree.fromstring((ROOT / "book/map.html").read_text())
+    boxes = {}
+    for group in drawing.iter():
+        if (box := group.find("rect")) is not None:
+            x, y, width, height = (float(box.get(key)) for key in ("x", "y", "width", "height"))
+            boxes[group.find("text").text] = (x, x + width, y, y + height)
+
+    def box_at(x, y):
+        return next(
+            name
+            for name, (left, right, top, bottom) in boxes.items()
+            if left <= x <= right and top < y < bottom
+        )
+
+    drawn = set()
+    for line in drawing.iter("path"):
+        ends = re.fullmatch(r"M(\S+) (\S+)C.* (\S+) (\S+)", line.get("d"))
+        if ends:
+            x0, y0, x1, y1 = map(float, ends.groups())
+            chapter, corpus = box_at(x0, y0).split(" · ")[0], box_at(x1, y1)
+            drawn.add((chapter, corpus, line.get("class") == "ours"))
+    links = {
+        (link.chapter, thesis_map.SHORT[link.corpus], link.added) for link in thesis_map.links()
+    }
+    assert drawn == links
+
+
+def test_the_map_of_the_front_page_leads_to_the_chapters():
+    pages = re.findall(r'href="\.\./(\S+)\.html"', (ROOT / "book/map.html").read_text())
+    assert set(pages) <= set(LISTED)
+    assert [page[10:12] for page in pages] == ["05", "06", "07", "08", "09"]
 
 
 def test_vendored_files_are_those_the_readme_names():

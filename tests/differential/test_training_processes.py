@@ -1,5 +1,7 @@
 """Two processes against one: the same batches, losses, gradients, weights; and a kill between.
 
+First with a small model, then with the masked autoencoder as chapter 7 pre-trains it.
+
 The processes are forked and talk through gloo, as those of `torchrun` would.
 """
 
@@ -16,9 +18,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from thesislib import files
+from thesislib.config import SocialMaeConfig, for_profile
+from thesislib.corpora.clip import Clip
+from thesislib.corpora.splits import speaker_split
 from thesislib.learning.losses import contrastive_loss
 from thesislib.learning.processes import gather_with_gradient, shared_noise
+from thesislib.learning.social_mae_data import Windows
+from thesislib.learning.social_mae_pretraining import SHARES, model_config, pretrain_on
 from thesislib.learning.training import TensorData, TrainingConfig, fit
+from thesislib.models.masked_autoencoder import MaskedAutoencoder
 
 FORK = multiprocessing.get_context("fork")
 TWO = {"strategy": "ddp", "devices": 2}
@@ -103,11 +112,11 @@ def worker(rank, port, settings, folder, results, killed_at):
         torch.save([fitted.history.to_dict("list"), {}], f"{results}{rank}")
 
 
-def in_two_processes(settings, folder, results, killed_at=0):
+def in_two_processes(settings, folder, results, killed_at=0, target=worker):
     """Histories and weights of both, or their exit codes where one was killed."""
     port = free_port()
     processes = [
-        FORK.Process(target=worker, args=(rank, port, settings, folder, results, killed_at))
+        FORK.Process(target=target, args=(rank, port, settings, folder, results, killed_at))
         for rank in range(2)
     ]
     for process in processes:
@@ -193,3 +202,80 @@ def test_sharded_weights_have_the_loss_curve_of_one_process(alone, tmp_path):
     ).model.state_dict()
     for name, weight in alone.model.state_dict().items():
         torch.testing.assert_close(whole[name], weight, atol=2e-5, rtol=1e-4)
+
+
+# Pre-training of chapter 7 -----------------------------------------------------------------------
+
+
+def windows():
+    """45 windows of 15 people: 39 to train on, so that the last batch of 8 has seven."""
+    generator = torch.Generator().manual_seed(5)
+    clips = [Clip(clip_id=f"c{i}", corpus="voxceleb2", speaker=f"p{i // 3}") for i in range(45)]
+    level = torch.rand(45, 1, generator=generator)
+    frames = torch.randint(0, 256, (45, 16, 32, 32, 3), generator=generator, dtype=torch.uint8)
+    return Windows(
+        clips=clips, waveform=level * torch.randn(45, 5120, generator=generator),
+        length=torch.randint(2000, 5121, (45,), generator=generator), frames=frames, failures=[],
+    )  # fmt: skip
+
+
+def pretraining(**given):
+    sizes = {
+        "image_size": 32, "audio_frames": 32, "candidates": 16, "width": 32, "depth": 1,
+        "decoder_width": 32, "pretraining_epochs": 2, "pretraining_batch": 8,
+    }  # fmt: skip
+    return for_profile(SocialMaeConfig, "tiny", **sizes, **given)
+
+
+def pretrainer(rank, port, settings, folder, results, killed_at):
+    """As `worker`, for what chapter 7 runs; the folder is that of the project."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"NODE_RANK": "0", "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"}
+    files.project_root = lambda: folder
+    torch.cuda.is_available = lambda: False  # a forked process cannot have it
+    forward, steps = MaskedAutoencoder.forward, 0
+
+    def watched(self, *inputs, **options):
+        nonlocal steps
+        steps += self.training
+        if rank == 1 and self.training and steps == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return forward(self, *inputs, **options)
+
+    MaskedAutoencoder.forward = watched
+    config = pretraining(**settings)
+    found = pretrain_on(config, model_config(config), windows())
+    torch.save([found.history.to_dict("list"), found.model.state_dict()], f"{results}{rank}")
+
+
+def pretrained_alone(folder, monkeypatch, **given):
+    monkeypatch.setattr("thesislib.files.project_root", lambda: folder)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = pretraining(**given)
+    return pretrain_on(config, model_config(config), windows())
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_pretrain_as_one_does(tmp_path, monkeypatch, strategy):
+    # Frames and masks of every step: also after the last, uneven batch of the first epoch.
+    assert len(speaker_split(windows().clips, shares=SHARES).train) == 39
+    alone = pretrained_alone(tmp_path / "one", monkeypatch)
+    settings = {"devices": 2, "strategy": strategy}
+    both = in_two_processes(settings, tmp_path / "two", tmp_path / "rank", target=pretrainer)
+    for history, weights in both:
+        assert_same_curve(history, alone.history)
+        for name, weight in alone.model.state_dict().items():
+            if not name.endswith("qkv.bias"):  # keys' has no gradient; Adam follows its rounding
+                torch.testing.assert_close(weights[name], weight, atol=1e-4, rtol=1e-3)
+
+
+def test_pretraining_goes_on_after_a_process_was_killed(tmp_path, monkeypatch):
+    alone = pretrained_alone(tmp_path / "one", monkeypatch, clip_norm=1.0)
+    settings = {"devices": 2, "strategy": "ddp", "clip_norm": 1.0, "checkpoint_every": 2}
+    where = {"folder": tmp_path / "two", "results": tmp_path / "rank", "target": pretrainer}
+    codes = in_two_processes(settings, killed_at=9, **where)
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] != 0
+    assert list((tmp_path / "two").rglob("checkpoint-*.json")), "a step inside the first epoch"
+    for history, _ in in_two_processes(settings, **where):
+        assert_same_curve(history, alone.history)

@@ -61,11 +61,18 @@ def leak_one_speaker_in_the_split(tree):
 
 
 def edit_one_number_in_prose(tree):
-    """A page prints a record's number; somebody writes another one over it."""
+    """The front page prints a record's number; somebody writes another one in its place."""
     record = json.loads((tree / f"results/runs/{RUN}.json").read_text())
-    page = tree / "book/index.md"
     edited = record["metrics"]["uar"]["value"] + 0.01
-    page.write_text(f"{page.read_text()}\nThe best layer reaches a UAR of {edited:.3f}.\n")
+    change(tree / "book/index.md", f"{{result}}`{RUN}::uar:.2f`", f"{edited:.2f}")
+
+
+def edit_one_metric_of_a_record(tree):
+    """A record claims a little more than its predictions show."""
+    path = tree / f"results/runs/{RUN}.json"
+    record = json.loads(path.read_text())
+    record["metrics"]["uar"]["value"] += 0.01
+    path.write_text(json.dumps(record))
 
 
 def swap_two_reported_cells(tree):
@@ -87,6 +94,7 @@ FAULTS = {
     leak_one_speaker_between_folds: FOLDS,
     leak_one_speaker_in_the_split: SPLITS,
     edit_one_number_in_prose: PROSE,
+    edit_one_metric_of_a_record: METRICS,
     swap_two_reported_cells: REPORTED,
 }
 

@@ -1,12 +1,14 @@
 """A chapter through papermill, as a user runs it. That outputs agree, nbval checks elsewhere."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
 
 from thesislib.errors import InputError
-from thesislib.notebooks import ChapterFailedError, run_chapter
+from thesislib.notebooks import ChapterFailedError, run_chapter, store_outputs
 from thesislib.records.record import read_records
 
 
@@ -61,3 +63,43 @@ def test_every_notebook_takes_profile_and_out():
         source = "".join(tagged[0]["source"])
         assert 'profile = "tiny"' in source
         assert "out = " in source
+
+
+def trial(folder, source):
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(
+                'profile = "tiny"\nout = "x"', metadata={"tags": ["parameters"]}
+            ),
+            nbformat.v4.new_code_cell(source),
+        ],
+        metadata={"kernelspec": {"name": "python3", "language": "python", "display_name": "x"}},
+    )
+    folder.mkdir()
+    nbformat.write(notebook, folder / "77_trial.ipynb")
+
+
+def test_an_executed_notebook_says_when_how_long_and_with_what(project):
+    trial(project / "notebooks", "print(profile)")
+    stored = nbformat.read(store_outputs("77"), as_version=4)
+    run = nbformat.read(run_chapter("77", {}, profile="tiny", out=project / "out"), as_version=4)
+    for notebook in (stored, run):
+        told = notebook.metadata["thesis"]
+        assert set(told) == {
+            "started", "seconds", "python", "torch", "cpu", "threads", "commit", "cells"
+        }  # fmt: skip
+        assert datetime.now(UTC) - datetime.fromisoformat(told["started"]) < timedelta(minutes=10)
+        assert 0 < told["seconds"] < 600
+    # What papermill injects is no cell of the chapter's own.
+    assert stored.metadata["thesis"]["cells"] == run.metadata["thesis"]["cells"]
+    assert stored.cells[1].outputs[0].text == "tiny\n"
+    assert "execution" not in stored.cells[1].metadata
+
+
+def test_outputs_are_stored_only_where_every_cell_ran(project):
+    trial(project / "notebooks", "1 / 0")
+    path = project / "notebooks" / "77_trial.ipynb"
+    before = path.read_bytes()
+    with pytest.raises(CellExecutionError):
+        store_outputs("77")
+    assert path.read_bytes() == before

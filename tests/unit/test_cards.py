@@ -99,3 +99,30 @@ def test_measured_runs_are_of_the_documented_strength():
 def test_a_value_that_a_record_lacks_is_a_dash():
     assert cards.value_of(record(), "frames") == "–"
     assert cards.value_of(record(), "corpus") == "voxceleb2-twin"  # what it was trained on
+
+
+def test_every_trained_kind_has_a_card_with_a_forbidden_use():
+    text = (ROOT / "book/cards/models.md").read_text()
+    trained = text.split("## Networks that are trained here")[1].split("(cards-official)=")[0]
+    found = {card.splitlines()[0]: card for card in trained.split("\n### ")[1:]}
+    assert set(found) == {
+        "LSN-TCN", "Social-MAE and CAV-MAE", "Auxiliary branch and dual-branch network",
+        "AST on sound events", "Linear probes", "Baselines", "The explorer's gate",
+        "Networks of the teaching chapters",
+    }  # fmt: skip
+    for name, card in found.items():
+        for line in ("Intended use", "Forbidden use", "Special limits", "Training data"):
+            assert card.count(f"- **{line}.** ") == 1, (name, line)
+
+
+def test_a_network_that_is_handed_out_is_said_to_be():
+    assert '"weights":' in (ROOT / "book/assets/explorers.json").read_text()
+    front = (ROOT / "book/cards/index.md").read_text()
+    assert "explorers.json" in front
+    assert "No trained network" not in front
+
+
+def test_pictures_of_a_package_have_a_sheet():
+    text = (ROOT / "book/cards/corpora.md").read_text()
+    for name in ("load_digits", "load_sample_image"):
+        assert f"sklearn.datasets.{name}" in text

@@ -1,5 +1,7 @@
 """Claims F to H on invented predictions, and their tables on records made of these."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -188,6 +190,8 @@ def add(tmp_path):
         given = {"corpus": f"{corpus}-twin", "model": model, "seed": seed, **given}
         if corpus == "crema-d":
             given = {"effects": effects(2), **given}
+        if corpus == "first-impressions":
+            given = {"scope": "probe", **given}
         config = for_profile(
             SocialMaeConfig, "small", **{**given, "pretraining": pretraining},
             n_frames=int(frames), modes=mode,
@@ -260,6 +264,59 @@ def test_functionals_stand_beside_the_models(add):
     assert table.loc["UAVM", "audio"] == "–"
     assert table.loc["eGeMAPS, linear", "audio"].endswith("(1)")
     assert social_mae.baselines_table(records, "emodb").empty
+
+
+def test_probes_are_compared_with_probes(add, tmp_path):
+    full = add(answers(0.9), seed=0)
+    probe = add(answers(0.4, seed=1), seed=1, scope="probe")
+    frozen = add(answers(0.3, seed=2), seed=2, scope="probe", pretraining="none")
+    baseline = add(answers(0.6, seed=3), seed=3, model="uavm")
+    told = add(traits(0.1, seed=0), corpus="first-impressions", seed=4)
+    other = add(traits(0.1, seed=0), corpus="first-impressions", scope="full", seed=5)
+    every = [full, probe, frozen, baseline, told, other]
+    assert social_mae.chosen(every) == [full, baseline, told]  # traits are told by probes
+    assert social_mae.chosen(every, scope="probe") == [probe, frozen, told]
+    assert social_mae.chosen(every, scope="full") == [full, baseline, other]
+    main = social_mae.pretraining_table(every, "crema-d")
+    frozen_only = social_mae.pretraining_table(every, "crema-d", scope="probe")
+    assert list(main.index) == ["Social-MAE, voxceleb2-twin"]
+    assert list(frozen_only.index) == ["Social-MAE, none", "Social-MAE, voxceleb2-twin"]
+    for table, record in ((main, full), (frozen_only, probe)):
+        cell = table.loc["Social-MAE, voxceleb2-twin", "both"]
+        assert cell.startswith(f"{record.metrics['macro_f1'].value:.2f}")
+        assert cell.endswith("(1)")
+    found = social_mae_claims.contrasts(every, tmp_path, replicates=50)
+    assert [c.part for c in found] == ["CREMA-D, AV: micro and macro F1"]
+    assert social_mae.few_shot_table([add(answers(0.5), scope="probe", labelled_speakers=8)]).empty
+
+
+def test_the_pretraining_for_pictures_is_in_no_table(add):
+    usual, longer = add(answers(0.9)), add(answers(0.9), seed=1, pretraining_epochs=99)
+    assert social_mae.chosen([usual, longer]) == [usual]
+
+
+def test_the_mean_of_the_training_part_counts_once_a_seed(add):
+    told = traits(0.1, seed=0)
+    for name in social_mae.TRAITS:
+        told[f"target_{name}"] = told["target_openness"]
+        told[f"prediction_{name}"] = told["prediction_openness"]
+    records = [
+        add(told, corpus="first-impressions", seed=seed, frames=frames)
+        for seed in (0, 1)
+        for frames in ("8", "1")
+    ]
+    constants = [
+        replace(r, configuration={**r.configuration, "model": "constant"}) for r in records
+    ]
+    table = social_mae.personality_table(constants)
+    assert table.loc["mean of the training part", "CCC, twin"].endswith("2)")
+
+
+def test_recall_stands_beside_the_f1_of_emotions(add):
+    record = add(answers(0.8))
+    row = social_mae.emotion_table([record]).loc["Social-MAE"]
+    assert row["AV UAR, twin"].startswith(f"{record.metrics['uar'].value:.2f}")
+    assert row["Audio UAR, twin"] == "–"
 
 
 def test_the_main_strength_is_that_of_the_corpus(add, tmp_path):

@@ -1,5 +1,9 @@
 """Figures of chapter 7 and what feeds them, on invented records and pictures."""
 
+import json
+import re
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +17,20 @@ from thesislib.corpora.clip import Clip
 from thesislib.errors import InputError
 from thesislib.evaluation.significance import Estimate
 from thesislib.figures.social_mae import social_mae_boxes
+from thesislib.files import project_root
 from thesislib.learning.social_mae_data import Windows
 from thesislib.learning.social_mae_drawings import clip_of, drawings, record_drawings
 from thesislib.learning.social_mae_pretraining import front_end, model_config
 from thesislib.models.masked_autoencoder import CAV_MAE, SOCIAL_MAE, MaskedAutoencoder
 from thesislib.records import social_mae_pages as pages
-from thesislib.records.drawings import Drawing, pack, unpack
+from thesislib.records.conclusion import PERSPECTIVES
+from thesislib.records.drawings import (
+    Drawing,
+    band_correlation,
+    pack,
+    region_correlation,
+    unpack,
+)
 from thesislib.records.record import RunRecord
 from thesislib.signals.audio import LogMelPreset, kaldi_log_mel
 
@@ -225,12 +237,40 @@ def test_coverage_counts_jobs_and_names_what_is_missing(add):
         )
     ]  # fmt: skip
     table = pages.coverage([add(seed=1), add("reconstruction", seed=0)], planned)
-    place = ("crema-d-twin", "mae", "8", "voxceleb2-twin")
+    place = ("crema-d-twin", "mae", "8", "voxceleb2-twin", "full")
     assert table.loc[(*place, "all")].tolist() == [2, 1]
     assert table.loc[(*place, "8 labelled people")].tolist() == [1, 0]
     assert table.loc[(*place, "emotion 0")].tolist() == [1, 0]
     assert table["planned"].sum() == 5
     assert pages.coverage([], planned)["recorded"].sum() == 0
+
+
+def test_coverage_tells_probes_and_longer_pretraining_apart(add):
+    given = ({}, {"scope": "probe"}, {"scope": "probe", "pretraining_epochs": 99})
+    planned = [for_profile(SocialMaeConfig, "small", **one).as_dict() for one in given]
+    table = pages.coverage([add(scope="probe")], planned)
+    place = ("crema-d-twin", "mae", "8", "voxceleb2-twin")
+    assert table.loc[(*place, "full", "all")].tolist() == [1, 0]
+    assert table.loc[(*place, "probe", "all")].tolist() == [1, 1]
+    assert table.loc[(*place, "probe", "longer pre-training")].tolist() == [1, 0]
+
+
+def test_the_time_of_jobs_is_read_where_it_is_known(add, tmp_path):
+    records = [replace(add(seed=seed), seconds=30.0) for seed in range(3)]
+
+    def job(name, state, seconds, record):
+        document = {"records": [record.run_id], "state": state, "seconds": seconds}
+        path = tmp_path / "jobs" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(document))
+
+    assert pages.job_seconds(records, tmp_path, ["ran"]) == []  # no folder
+    job("ran", "to run", 34.5, records[0])
+    job("found", "done", 0.01, records[1])  # its records were there already
+    job("other", "to run", 50.0, replace(records[2], run_id="of another time"))
+    (tmp_path / "jobs" / "damaged.json").write_text("{")
+    names = ["ran", "found", "other", "damaged", "missing"]
+    assert pages.job_seconds(records, tmp_path, names) == [34.5, 30.0]
 
 
 def test_the_few_shot_curve_goes_from_few_people_to_all(add):
@@ -262,6 +302,51 @@ def test_kept_drawings_are_found_by_modality(add, tmp_path):
     (found,) = pages.kept_drawings(records, tmp_path, "video", "crema-d")
     assert_allclose(found.original, drawing.original, atol=0.003)
     assert pages.kept_drawings(records, tmp_path, "video", "ndc-me") == []
+    better = drawing_of((5, 4), seed=1)
+    row = rows[0] | {"modality": "video"} | pack(better)
+    records.append(add("drawings", frame=pd.DataFrame([row]), pretraining_epochs=99, seed=1))
+    (found,) = pages.kept_drawings(records, tmp_path, "video", "crema-d")
+    assert_allclose(found.original, better.original, atol=0.003)
+
+
+def test_speech_is_followed_within_each_band_and_not_by_the_mean_of_bands():
+    generator = np.random.default_rng(0)
+    speech = generator.normal(size=(60, 8)).astype(np.float32) + 10 * np.arange(8, dtype=np.float32)
+    speech[40:] = 100  # after the end, as bright in every band
+    hidden = generator.random(speech.shape) < 0.75
+    means = np.broadcast_to(np.arange(8, dtype=np.float32) * 10, speech.shape)
+    noise = generator.normal(size=speech.shape).astype(np.float32)
+    wrong = np.where(hidden, noise, speech)  # right only where it was visible
+    assert band_correlation(Drawing(speech, hidden, speech, means)) == 1
+    assert band_correlation(Drawing(speech, hidden, speech, means), "copied") == 0
+    assert abs(band_correlation(Drawing(speech, hidden, wrong, means))) < 0.2
+    half = band_correlation(Drawing(speech, hidden, speech + noise, means))
+    assert half == pytest.approx(2**-0.5, abs=0.1)
+    assert np.isnan(band_correlation(Drawing(speech[40:], hidden[40:], speech[40:], means)))
+
+
+def test_eyes_and_mouth_are_followed_apart_from_the_rest():
+    drawing = drawing_of((4, 20, 20, 3))
+    hidden = np.repeat(drawing.hidden[..., :1], 3, axis=-1)
+    regions = np.zeros((4, 20, 20), np.uint8)
+    regions[:, 4:8], regions[:, 12:16] = 5, 6
+    drawn = np.where((regions == 5)[..., None], drawing.original, drawing.drawn)
+    known = Drawing(drawing.original, hidden, drawn, drawing.copied, regions)
+    assert region_correlation(known, [5]) == pytest.approx(1)
+    assert abs(region_correlation(known, [6])) < 0.25
+    assert 0.3 < region_correlation(known, [5, 6]) < 0.9
+    assert abs(region_correlation(known, [5], "copied")) < 0.25
+    flat = known._replace(drawn=np.broadcast_to(np.float32([0.9, 0.6, 0.5]), drawn.shape))
+    assert (
+        region_correlation(flat, [5]) == 0
+    )  # one colour, however much it is skin's, follows nothing
+    assert np.isnan(region_correlation(drawing, [5]))
+    back = unpack(pack(known))
+    assert_array_equal(back.regions, regions)
+    table = pages.drawn_correlations({"ndc-me": [known, known]}, {}, {"eyes": 5, "mouth": 6})
+    assert table.loc[("NDC-ME", "drawn"), "eyes"] == pytest.approx(1)
+    assert np.isnan(table.loc[("NDC-ME", "drawn"), "mel bands"])
+    assert pages.drawn_correlations({}, {}, {"eyes": 5}).empty
 
 
 def test_claims_stand_beside_what_the_thesis_printed():
@@ -278,3 +363,15 @@ def test_claims_stand_beside_what_the_thesis_printed():
     for part, value in pages.reported_differences().items():
         expected = part != "CREMA-D, Audio: eight frames less one"
         assert (value > 0) == expected, part
+
+
+# The page ----------------------------------------------------------------------------------------
+
+
+def test_the_end_of_the_chapter_agrees_with_the_conclusion():
+    page = json.loads((project_root() / "notebooks/07_social_mae.ipynb").read_text("utf-8"))
+    end = "".join(page["cells"][-1]["source"])
+    told = re.findall(r"^  - \*(done|tried|open)\*$", end, flags=re.MULTILINE)
+    assert told == [entry.status for entry in PERSPECTIVES if entry.chapter == 7]
+    for title in ("**Summary**", "**Perspectives**", "**Publication.**"):
+        assert title in end

@@ -236,6 +236,9 @@ def test_records_from_elsewhere_count_where_their_number_is_known(out):
     assert states([unknown], out=out) == {"a": State.RUN}
     assert do(unknown, out=out, work=work_folder(out)) == 0
     assert states([unknown], out=out) == {"a": State.DONE}
+    took = json.loads(whole_file(out, "a").read_text())["seconds"]
+    assert do(unknown, out=out, work=work_folder(out)) == 0
+    assert json.loads(whole_file(out, "a").read_text())["seconds"] == took > 0
     done_file(work_folder(out), "a").unlink()  # a fresh copy of the results comes without it
     assert states([unknown], out=out) == {"a": State.DONE}
     whole = whole_file(out, "a")

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,17 @@ import pytest
 import torch
 
 from thesislib.config import SocialMaeConfig, for_profile
+from thesislib.corpora import shards
 from thesislib.corpora.clip import Clip
+from thesislib.corpora.shards import ShardSettings, write_shards
 from thesislib.corpora.splits import PARTS
 from thesislib.errors import InputError
 from thesislib.evaluation.metrics import measure
+from thesislib.learning import social_mae, social_mae_pretraining
 from thesislib.learning.social_mae import Data, predict
 from thesislib.learning.social_mae_baselines import AUDIO_ONLY, functionals_of, make_baseline
 from thesislib.learning.social_mae_data import View, Windows, ingest
-from thesislib.learning.social_mae_pretraining import front_end, model_config, pretrain_on
+from thesislib.learning.social_mae_pretraining import front_end, model_config, pretrain, pretrain_on
 from thesislib.learning.social_mae_reconstruction import (
     draw,
     nearest_visible,
@@ -24,9 +28,14 @@ from thesislib.learning.social_mae_reconstruction import (
     reconstruct,
 )
 from thesislib.learning.social_mae_regions import NAMES, _filmed, _plans, clip_regions, motion_of
+from thesislib.learning.social_mae_source import of_shards
 from thesislib.learning.social_mae_splits import fold_splits, make_splits
 from thesislib.learning.social_mae_tasks import class_names, targets
 from thesislib.learning.social_mae_training import train_task
+from thesislib.learning.training import fit
+from thesislib.models.masked_autoencoder import CAV_MAE, SOCIAL_MAE
+from thesislib.models.transformer import Block
+from thesislib.signals.audio_visual import Window
 
 SMALLEST = {
     "image_size": 32, "audio_frames": 32, "candidates": 8, "width": 32, "depth": 1,
@@ -80,12 +89,23 @@ def data_of(windows, corpus="crema-d"):
     [
         ("modes", "audio audio"), ("modes", ""), ("modes", "sight"), ("pretraining", "imagenet"),
         ("n_frames", 9), ("model", "resnet"), ("batch_size", 1), ("rates", "best"),
-        ("learning_rate", 0.0), ("labelled_speakers", -1),
+        ("learning_rate", 0.0), ("labelled_speakers", -1), ("strategy", "dp"), ("devices", 0),
+        ("accumulate", 0), ("clip_norm", -1.0), ("checkpoint_every", -1), ("precision", "16-true"),
     ],
 )  # fmt: skip
 def test_parameters_that_cannot_be_are_refused_by_name(name, value):
     with pytest.raises(InputError, match=f"parameter {name}"):
         config_of(**{name: value})
+
+
+def test_parameters_that_do_not_go_together_are_refused_by_name():
+    for named, given in {
+        "precision": {"strategy": "fsdp", "precision": "16-mixed"},
+        "devices": {"devices": 2, "pretraining": "none"},
+        "pretraining_batch": {"devices": 2, "accumulate": 3, "pretraining_batch": 8},
+    }.items():
+        with pytest.raises(InputError, match=f"parameter {named}"):
+            config_of(**given)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +130,16 @@ def test_sizes_that_do_not_divide_are_refused_by_name(given, named):
 def test_one_frame_has_no_tubelets_and_several_have_two():
     assert model_config(config_of(n_frames=1)).tubelet_frames == 1
     assert model_config(config_of()).video_grid == (4, 2, 2)
+
+
+@pytest.mark.parametrize(("n_frames", "expected"), [(8, SOCIAL_MAE), (1, CAV_MAE)])
+def test_the_paper_profile_is_the_model_of_the_thesis(n_frames, expected):
+    assert model_config(for_profile(SocialMaeConfig, "paper", n_frames=n_frames)) == expected
+
+
+@pytest.mark.parametrize("profile", ["tiny", "small"])
+def test_decoders_of_the_other_profiles_have_two_heads(profile):
+    assert model_config(for_profile(SocialMaeConfig, profile)).decoder_heads == 2
 
 
 def test_targets_follow_the_labels_and_a_missing_one_is_refused():
@@ -214,6 +244,164 @@ def test_pretraining_lowers_the_loss_is_cached_and_draws_what_it_hides(project):
     metrics = {n: measure("reconstruction", f, replicates=9, seed=0) for n, f in found.items()}
     assert metrics["copy"]["mse_video_all"].value < 0.2
     assert metrics["mae"]["mse_video_all"].value < 3
+
+
+def steps_of(monkeypatch, **given):
+    """The `TrainingConfig` that pre-training hands to the loop, and its outcome."""
+    seen = []
+
+    def watched(*inputs, config, **options):
+        seen.append(config)
+        return fit(*inputs, config=config, **options)
+
+    monkeypatch.setattr(social_mae_pretraining, "fit", watched)
+    config = config_of(**given)
+    return seen, pretrain_on(config, model_config(config), windows_of())
+
+
+def test_flags_reach_the_loop(project, monkeypatch):
+    given = {"accumulate": 2, "clip_norm": 0.5, "checkpoint_every": 2, "strategy": "ddp"}
+    (loop,), _ = steps_of(monkeypatch, **given)
+    assert {name: getattr(loop, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("accumulate", 2),
+        ("clip_norm", 1e-3),
+        ("precision", "16-mixed"),
+        ("precision", "bf16-mixed"),
+    ],
+)
+def test_flags_that_change_the_outcome_have_a_run_of_their_own(project, monkeypatch, name, value):
+    _, plain = steps_of(monkeypatch)
+    _, other = steps_of(monkeypatch, **{name: value})
+    assert other.history["train_loss"].iloc[-1] != plain.history["train_loss"].iloc[-1]
+    assert other.history["train_loss"].iloc[-1] == pytest.approx(
+        plain.history["train_loss"].iloc[-1], rel=0.2
+    )
+
+
+def test_activations_that_are_computed_again_change_nothing(project, monkeypatch):
+    _, plain = steps_of(monkeypatch)
+    shutil.rmtree(project / "data")  # else the run would be found, being the same
+    calls = []
+    again = Block.forward
+
+    def counted(self, tokens):
+        calls.append(torch.is_grad_enabled())
+        return again(self, tokens)
+
+    monkeypatch.setattr(Block, "forward", counted)
+    _, other = steps_of(monkeypatch, checkpointed=True)
+    assert_same_weights(plain.model, other.model)
+    n_blocks = sum(isinstance(module, Block) for module in other.model.modules())
+    steps = 2 * 3
+    assert sum(calls) == 2 * n_blocks * steps  # forwards, and again for the gradients
+
+
+def test_a_compiled_run_has_the_same_curve(project, monkeypatch):
+    _, plain = steps_of(monkeypatch, pretraining_epochs=1)
+    shutil.rmtree(project / "data")
+    # Traced and split into graphs as always, but without minutes of a C++ compiler.
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend="eager"))
+    (loop,), compiled = steps_of(monkeypatch, pretraining_epochs=1, compile=True)
+    assert loop.compile
+    losses = [found.history["train_loss"].to_list() for found in (plain, compiled)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_several_devices_pretrain_and_leave_the_rest_to_one(monkeypatch):
+    monkeypatch.setattr(social_mae, "pretrain", lambda config, say: say("pre-trained"))
+    monkeypatch.setattr(social_mae, "load", lambda *_, **__: pytest.fail("decodes the task"))
+    lines = []
+    assert social_mae.run(config_of(devices=2), say=lines.append) == []
+    assert lines == ["pre-trained", "no record yet: run the same with devices 1"]
+
+
+def assert_same_weights(model, expected):
+    for a, b in zip(model.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+# Shards ------------------------------------------------------------------------------------------
+
+
+def sharded(monkeypatch, folder, windows, **settings):
+    """Windows as shards, as `thesis data shard voxceleb2-twin` would have written them."""
+    rows = {clip.clip_id: row for row, clip in enumerate(windows.clips)}
+
+    def decoded(clips, **_):
+        for clip in clips:
+            row = rows[clip.clip_id]
+            yield Window(windows.waveform[row], windows.frames[row], 0.0, 0.32)
+
+    monkeypatch.setattr(shards, "read_windows", decoded)
+    made = ShardSettings(**{"window_s": 0.32, "candidates": 8, "size": 32, **settings})
+    write_shards(
+        windows.clips, folder, corpus="voxceleb2-twin", settings=made, per_shard=5
+    )  # fmt: skip
+    return folder
+
+
+def test_shards_pretrain_as_folders_do(project, monkeypatch):
+    windows = windows_of()
+    folder = sharded(monkeypatch, project / "shards", windows)
+    monkeypatch.setattr(
+        social_mae_pretraining, "load_pretraining", lambda *_, **__: pytest.fail("decodes")
+    )
+    config = config_of(shards=str(folder))
+    expected = pretrain_on(config, model_config(config), windows).history
+    found = pretrain(config).history
+    # But for 16 bit of sound and the losses of JPEG, the same windows in the same order.
+    for name in ("train_loss", "train_audio", "train_video", "loss"):
+        assert found[name].to_numpy() == pytest.approx(expected[name].to_numpy(), rel=0.05)
+    assert found["loss"].iloc[-1] < found["loss"].iloc[0]
+    assert not (project / "data/cache/windows").exists()
+
+
+def test_shards_are_split_by_the_speakers_that_they_name(project, monkeypatch):
+    windows = windows_of()
+    source = of_shards(config_of(shards=str(sharded(monkeypatch, project / "a", windows))))
+    pairs = [(clip.clip_id, clip.speaker) for clip in source.clips]
+    assert pairs == [(clip.clip_id, clip.speaker) for clip in windows.clips]
+    part = of_shards(config_of(shards=str(project / "a" / "*-00000[12].tar")))
+    assert [clip.clip_id for clip in part.clips] == [f"c{i}" for i in range(5, 15)]
+    assert part.sha256 != source.sha256
+
+
+def test_a_damaged_shard_is_left_out_by_name(project, monkeypatch):
+    folder = sharded(monkeypatch, project / "a", windows_of())
+    whole = of_shards(config_of(shards=str(folder)))
+    (damaged,) = folder.glob("*-000002.tar")
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+    lines = []
+    source = of_shards(config_of(shards=str(folder)), say=lines.append)
+    assert len(source.clips) == 19
+    assert source.sha256 != whole.sha256
+    assert len(lines) == 1
+    assert "000002.tar" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "problem"),
+    [
+        ({}, {"pretraining": "librispeech-twin"}, "pretraining is librispeech-twin"),
+        ({"window_s": 0.5}, {}, "longer than audio_frames"),
+        ({"candidates": 7}, {}, "fewer than n_frames"),
+        ({"mode": "video"}, {}, "'video'"),
+    ],
+)
+def test_shards_that_do_not_fit_are_refused(project, monkeypatch, settings, given, problem):
+    folder = sharded(monkeypatch, project / "a", windows_of(8), **settings)
+    with pytest.raises(InputError, match=f"shards.*{problem}"):
+        of_shards(config_of(shards=str(folder), **given))
+
+
+def test_shards_that_are_not_there_are_refused(project):
+    with pytest.raises(InputError, match="is no list of shards"):
+        of_shards(config_of(shards=str(project / "none")))
 
 
 def test_drawings_keep_masks_and_colours(project):

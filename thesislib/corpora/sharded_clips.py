@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from thesislib.corpora.clip import Clip
 from thesislib.corpora.shards import INDEX, read_index
 from thesislib.errors import InputError
 from thesislib.signals.audio import SAMPLE_RATE
@@ -111,6 +112,29 @@ class ShardedClips(Dataset):
                     raise self._error(row, problem)
             batch["frames"] = torch.from_numpy(np.stack(frames))
         return batch
+
+    def clips(self) -> list[Clip]:
+        """Who is in each sample and where its window lies; pictures and sound are not read.
+
+        Raises:
+            InputError: a sample has no description that can be read.
+        """
+        return [self._clip(row) for row in range(len(self))]
+
+    def _clip(self, row: int) -> Clip:
+        number, start, _ = (int(value) for value in self._spans[row])
+        try:
+            with self.paths[number].open("rb") as stream:
+                stream.seek(start)
+                with tarfile.open(fileobj=stream, mode="r:") as tar:
+                    member = tar.next()  # the description comes first
+                    content = b"" if member is None else tar.extractfile(member).read()  # type: ignore[union-attr]
+            about = json.loads(content)
+            names = ("clip_id", "corpus", "speaker", "sex", "labels", "scores")
+            window = {name: about[name] for name in ("start_s", "duration_s")}
+            return Clip(**{name: about[name] for name in names}, **window)
+        except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+            raise self._error(row, f"has no readable description ({error})") from error
 
     def about(self, index: int) -> dict[str, Any]:
         """What is stored about a sample: ``clip_id``, ``speaker``, ``labels`` and so on."""

@@ -108,7 +108,7 @@ def face_reconstructions(drawing: Drawing, outlines: NDArray | None = None) -> F
     """
     n = min(len(drawing.original), _FRAMES)
     shown = np.arange(n) * len(drawing.original) // n
-    original, hidden, drawn, copied = (values[shown] for values in drawing)
+    original, hidden, drawn, copied = (values[shown] for values in drawing[:4])
     rows = {
         "original": original,
         "masked": np.where(hidden, 0.5, original),

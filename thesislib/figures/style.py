@@ -12,9 +12,12 @@ import io
 from contextlib import AbstractContextManager
 
 import matplotlib.pyplot as plt
+from cycler import cycler
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000", "#F0E442")
+"""The eight colours of Okabe and Ito, in the order in which figures take them."""
 
 
 def style() -> AbstractContextManager:
@@ -30,6 +33,7 @@ def style() -> AbstractContextManager:
             "axes.spines.right": False,
             "axes.grid": True,
             "grid.color": "#DDDDDD",
+            "axes.prop_cycle": cycler(color=PALETTE),
             "axes.axisbelow": True,
             "legend.frameon": False,
             "image.cmap": "cividis",

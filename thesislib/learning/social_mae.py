@@ -60,6 +60,9 @@ class Data(NamedTuple):
 def run(config: SocialMaeConfig, *, say: Say = print) -> list[RunRecord]:
     """Pre-train, reconstruct, train the task, and write a record a model and mode.
 
+    With several devices each process calls this. They pre-train and write no record: a run with
+    one device finds what they have learnt and does the rest.
+
     Args:
         config: The job.
         say: Called with a line a step.
@@ -69,8 +72,13 @@ def run(config: SocialMaeConfig, *, say: Say = print) -> list[RunRecord]:
             it; before training.
     """
     torch.set_num_threads(config.threads)
-    stopwatch, records = Stopwatch(), []
+    stopwatch = Stopwatch()
+    records: list[RunRecord] = []
     model_config(config)  # sizes that do not fit are refused before anything is decoded
+    if config.devices > 1:
+        pretrain(config, say=say)
+        say("no record yet: run the same with devices 1")
+        return records
     data = load(config, say=say)
     splits = make_splits(config, data.windows.clips)
     pretrained = None

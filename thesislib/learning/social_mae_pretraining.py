@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,18 +21,22 @@ from thesislib.code import code_sha256
 from thesislib.config import SocialMaeConfig
 from thesislib.corpora.splits import speaker_split
 from thesislib.errors import InputError
-from thesislib.learning.checkpointing import contained_randomness
+from thesislib.learning.checkpointing import contained_randomness, load_checkpoint
 from thesislib.learning.datasets import Batch, seeded
 from thesislib.learning.feature_cache import tensor_sha256
-from thesislib.learning.processes import gather_with_gradient, shared_noise
+from thesislib.learning.processes import checkpoint_activations, gather_with_gradient
 from thesislib.learning.social_mae_data import Say, Windows, load_pretraining
-from thesislib.learning.training import TensorData, TrainingConfig, fit
+from thesislib.learning.social_mae_draws import TrainingFrontEnd, draw_masks
+from thesislib.learning.social_mae_source import Rows, Source, of_shards, of_windows
+from thesislib.learning.training import TrainingConfig, fit
 from thesislib.models.masked_autoencoder import (
     COLOURS,
+    JointBlock,
     MaskedAutoencoder,
     MaskedAutoencoderConfig,
 )
 from thesislib.models.masked_autoencoder_checkpoints import inflate_frames, load_official
+from thesislib.models.transformer import Block
 from thesislib.signals.audio_visual import PRESETS, FrontEnd
 
 BETAS, WEIGHT_DECAY = (0.95, 0.999), 5e-7
@@ -73,7 +78,7 @@ def model_config(config: SocialMaeConfig) -> MaskedAutoencoderConfig:
         modality_depth=config.depth,
         decoder_width=config.decoder_width,
         decoder_depth=config.decoder_depth,
-        decoder_heads=max(1, config.decoder_width // config.head_width),
+        decoder_heads=config.decoder_heads,
         mask_ratio=config.mask_ratio,
         norm_pix_loss=config.norm_pix_loss,
         contrastive_weight=config.contrastive_weight,
@@ -113,6 +118,8 @@ def pretrain(config: SocialMaeConfig, *, say: Say = lambda line: None) -> Pretra
             checkpoint that does not.
     """
     sizes = model_config(config)
+    if config.shards:
+        return pretrain_on(config, sizes, of_shards(config, say=say), say=say)
     _, windows = load_pretraining(config, say=say)
     return pretrain_on(config, sizes, windows, say=say)
 
@@ -120,88 +127,132 @@ def pretrain(config: SocialMaeConfig, *, say: Say = lambda line: None) -> Pretra
 def pretrain_on(
     config: SocialMaeConfig,
     sizes: MaskedAutoencoderConfig,
-    windows: Windows,
+    windows: Windows | Source,
     *,
     say: Say = lambda line: None,
 ) -> Pretrained:
-    """`pretrain` on windows at hand."""
-    if len({clip.speaker for clip in windows.clips}) < 3:
+    """`pretrain` on windows at hand.
+
+    What is drawn, and so the outcome, does not depend on the number of processes, nor on whether
+    the model is sharded.
+    """
+    source = of_windows(windows) if isinstance(windows, Windows) else windows
+    if len({clip.speaker for clip in source.clips}) < 3:
         mend = "raise pretraining_clips, to hold some speakers out"
         raise InputError(config.pretraining, "has fewer than three speakers", mend)
-    split = speaker_split(windows.clips, seed=0, shares=SHARES)
+    split = speaker_split(source.clips, seed=0, shares=SHARES)
     train = torch.from_numpy(split.train)
     held_out = torch.from_numpy(np.sort(np.concatenate([split.validation, split.test])))
     front = replace(front_end(config), preset=PRESETS["social-mae"])  # whatever the task is
-    with_video = windows.frames is not None
-    with contained_randomness(config.seed, 70):
-        model = MaskedAutoencoder(sizes)
-    if config.weights:
-        load_weights(model, Path(config.weights))
-    tensors = windows.tensors()
+    contrast = source.with_video and sizes.contrastive_weight > 0
+    model = _start(config, sizes, contrast=contrast)
     key = cache_key(
-        inputs={name: tensor_sha256(values) for name, values in tensors.items()},
+        source=source.sha256,
         split=split.sha256,
         start=weights_sha256(model),
         options=[config.pretraining_epochs, config.pretraining_batch, config.pretraining_rate],
         more=[config.precision, config.seed, str(sizes), str(front)],
+        steps=[config.accumulate, config.clip_norm],
         code=code_sha256(["thesislib.learning.social_mae_pretraining"]),
     )
-
-    def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        audio, video = inputs(batch, sizes)
-        noise = tuple(
-            shared_noise(len(audio), n, generator=generator).to(audio.device)
-            for n in (sizes.n_audio_tokens, sizes.n_video_tokens)
-        )
-        found = model(
-            audio, video, noise=noise, gather=gather_with_gradient,
-            contrast=with_video,  # sound has no partner where there are no pictures
-        )  # fmt: skip
-        return {
-            "loss": found.loss,
-            "audio": found.audio_loss,
-            "video": found.video_loss,
-            "contrast": found.contrastive_loss,
-            "retrieval": found.retrieval_accuracy,
-        }
-
-    def validate(model: nn.Module) -> dict[str, float]:
-        device = next(model.parameters()).device
-        sums = dict.fromkeys(("loss", "audio", "video"), 0.0)
-        generator = seeded(_MASKS)  # the same masks each time
-        for rows in held_out.split(BATCH):
-            batch = front({name: values[rows] for name, values in tensors.items()})
-            audio, video = (part.to(device) for part in inputs(batch, sizes))
-            found = model(audio, video, generator=generator, contrast=False)
-            for name, value in zip(
-                sums, (found.loss, found.audio_loss, found.video_loss), strict=True
-            ):
-                sums[name] += float(value) * len(rows) / len(held_out)
-        return sums
-
+    folder = cache_folder("social-mae", key)
     fitted = fit(
         model,
-        loss,
-        TensorData(transform=front, **{name: values[train] for name, values in tensors.items()}),
-        config=TrainingConfig(
-            epochs=config.pretraining_epochs,
-            batch_size=config.pretraining_batch,
-            learning_rate=config.pretraining_rate,
-            schedule="step",
-            betas=BETAS,
-            weight_decay=WEIGHT_DECAY,
-            precision=config.precision,
-            accelerator="auto",
-            seed=config.seed,
-        ),
-        validate=validate,
-        folder=cache_folder("social-mae", key),
+        partial(_loss, sizes=sizes, contrast=contrast),
+        Rows(source.data, train, TrainingFrontEnd(front)),
+        config=_training(config),
+        validate=partial(_validate, source=source, rows=held_out, front=front),
+        folder=folder,
         key=key,
         progress=False,
     )
+    if config.strategy == "fsdp":  # every process holds a part of the model, the folder all of it
+        model = MaskedAutoencoder(sizes)
+        finished = load_checkpoint(folder, key)
+        assert finished is not None, "fit has written it"
+        model.load_state_dict(finished.best)
     say(f"pre-trained on {len(train)} windows: loss {fitted.history['loss'].min():.4f}")
     model.to("cpu").eval()
     return Pretrained(model, fitted.history)
+
+
+def _start(
+    config: SocialMaeConfig, sizes: MaskedAutoencoderConfig, *, contrast: bool
+) -> MaskedAutoencoder:
+    with contained_randomness(config.seed, 70):
+        model = MaskedAutoencoder(sizes)
+    if config.weights:
+        load_weights(model, Path(config.weights))
+    if not contrast:  # nothing asks for these passes, and processes wait for every gradient
+        for name, parameter in model.encoder.joint.named_parameters():
+            if name.split(".")[-2] in ("audio", "video"):
+                parameter.requires_grad_(False)
+    if config.checkpointed:
+        for kind in (Block, JointBlock):
+            checkpoint_activations(model, kind)
+    return model
+
+
+def _training(config: SocialMaeConfig) -> TrainingConfig:
+    return TrainingConfig(
+        epochs=config.pretraining_epochs,
+        batch_size=config.pretraining_batch,
+        learning_rate=config.pretraining_rate,
+        schedule="step",
+        betas=BETAS,
+        weight_decay=WEIGHT_DECAY,
+        accumulate=config.accumulate,
+        clip_norm=config.clip_norm,
+        precision=config.precision,
+        strategy=config.strategy,
+        devices=config.devices,
+        accelerator="auto",
+        compile=config.compile,
+        checkpoint_every=config.checkpoint_every,
+        seed=config.seed,
+    )
+
+
+def _loss(
+    model: nn.Module,
+    batch: Batch,
+    generator: torch.Generator,
+    *,
+    sizes: MaskedAutoencoderConfig,
+    contrast: bool,
+) -> dict[str, Tensor]:
+    """The losses of a step; sound has no partner to contrast where there are no pictures."""
+    audio, video = inputs(batch, sizes)
+    noise = draw_masks(len(audio), sizes, generator)
+    found = model(
+        audio, video, noise=tuple(part.to(audio.device) for part in noise),
+        gather=gather_with_gradient, contrast=contrast,
+    )  # fmt: skip
+    return {
+        "loss": found.loss,
+        "audio": found.audio_loss,
+        "video": found.video_loss,
+        "contrast": found.contrastive_loss,
+        "retrieval": found.retrieval_accuracy,
+    }
+
+
+def _validate(
+    model: nn.Module, *, source: Source, rows: Tensor, front: FrontEnd
+) -> dict[str, float]:
+    """Losses of reconstruction on the rows held out, with the same masks each time."""
+    assert isinstance(model, MaskedAutoencoder)
+    device = next(model.parameters()).device
+    sums = dict.fromkeys(("loss", "audio", "video"), 0.0)
+    generator = seeded(_MASKS)
+    for part in rows.split(BATCH):
+        batch = front(source.data.__getitems__(part.tolist()))
+        audio, video = (values.to(device) for values in inputs(batch, model.config))
+        found = model(audio, video, generator=generator, contrast=False)
+        losses = found.loss, found.audio_loss, found.video_loss
+        for name, value in zip(sums, losses, strict=True):
+            sums[name] += float(value) * len(part) / len(rows)
+    return sums
 
 
 def load_weights(model: MaskedAutoencoder, path: Path) -> None:

@@ -22,6 +22,7 @@ from thesislib.learning.checkpointing import contained_randomness
 from thesislib.learning.datasets import Batch
 from thesislib.learning.feature_cache import tensor_sha256
 from thesislib.learning.losses import classification_loss, regression_loss
+from thesislib.learning.processes import checkpoint_activations
 from thesislib.learning.social_mae_data import Windows
 from thesislib.learning.social_mae_pretraining import (
     BATCH,
@@ -40,7 +41,13 @@ from thesislib.learning.training import (
     class_weights,
     fit,
 )
-from thesislib.models.masked_autoencoder import FineTunedModel, MaskedAutoencoder, Mode
+from thesislib.models.masked_autoencoder import (
+    FineTunedModel,
+    JointBlock,
+    MaskedAutoencoder,
+    Mode,
+)
+from thesislib.models.transformer import Block
 from thesislib.signals.audio_visual import FrontEnd
 
 THESIS_RATES = {"ndc-me": (1e-5, 1e-4)}
@@ -81,6 +88,9 @@ def train_task(
     if kind == "regression":
         _start_at_mean(model, target[torch.from_numpy(split.train)])
     front, probe = front_end(config), config.scope == "probe"
+    if config.checkpointed and not probe:
+        for layers in (Block, JointBlock):
+            checkpoint_activations(model, layers)
     encoder_rate, head_rate = config.learning_rate, config.head_rate
     if config.rates == "thesis":
         encoder_rate, head_rate = THESIS_RATES.get(corpus, _TEXT)
@@ -145,7 +155,7 @@ def fit_task(
         start=weights_sha256(model),
         model=f"{type(model).__name__} {config.model} {mode} {config.scope} {front}",
         options=[config.epochs, config.batch_size, config.precision, config.seed, config.rates],
-        rates=[config.learning_rate, config.head_rate],
+        rates=[config.learning_rate, config.head_rate, config.clip_norm],
         code=code_sha256([_THIS, "thesislib.learning.social_mae_baselines"]),
     )
 
@@ -171,8 +181,10 @@ def fit_task(
             learning_rate=config.learning_rate,
             betas=BETAS,
             weight_decay=WEIGHT_DECAY,
+            clip_norm=config.clip_norm,
             precision=config.precision,
             accelerator="auto",
+            compile=config.compile,
             seed=config.seed,
         ),
         validate=validate,

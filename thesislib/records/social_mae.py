@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from thesislib.config import SocialMaeConfig, for_profile
 from thesislib.records.laughs import spread
 from thesislib.records.record import RunRecord
 from thesislib.records.reported import reported_table
@@ -33,6 +34,10 @@ IN_DOMAIN, OUT_OF_DOMAIN = "voxceleb2-twin", "sound-events-twin"
 MAIN_STRENGTH = {"crema-d": 2.0}
 """Strength of the planted effects in the twin that the tables are made of, where it is not 1, the
 documented size: emotions of that size are hardly learnt from 168 clips (`experiments/`)."""
+MAIN_SCOPE = {"first-impressions": "probe"}
+"""Scope of the masked autoencoders that the tables are made of, where it is not the default."""
+FULL, PROBE = "full", "probe"
+"""Scopes: end to end, and a head on the frozen encoder."""
 TRAITS = {
     "openness": "Ope.", "conscientiousness": "Con.", "extraversion": "Ext.",
     "agreeableness": "Agr.", "neuroticism": "Neu.",
@@ -56,15 +61,39 @@ def is_of(record: RunRecord, at: float | None = None) -> bool:
     return strength(record) == (MAIN_STRENGTH.get(record.corpus, 1.0) if at is None else at)
 
 
+def longer(record: RunRecord) -> bool:
+    """Whether a record is of a longer pre-training than its profile has: the one for pictures."""
+    usual = for_profile(SocialMaeConfig, record.profile).pretraining_epochs
+    return int(record.config["pretraining_epochs"]) > usual
+
+
+def in_scope(record: RunRecord, scope: str = "") -> bool:
+    """Whether a record is of that scope; by default, of its corpus's main one.
+
+    A probe and a model that was trained end to end are never averaged. Baselines have no frozen
+    encoder: they belong to the main tables of every corpus, and to no table of probes.
+    """
+    if not scope and record.config["model"] != "mae":
+        return True
+    found: str = record.configuration["scope"]
+    return found == (scope or MAIN_SCOPE.get(record.corpus, FULL))
+
+
 def chosen(
-    records: Iterable[RunRecord], experiment: str = TASK, *, at: float | None = None, **wanted: str
+    records: Iterable[RunRecord],
+    experiment: str = TASK,
+    *,
+    at: float | None = None,
+    scope: str = "",
+    **wanted: str,
 ) -> list[RunRecord]:
-    """Records of one experiment at one strength, with all speakers labelled.
+    """Records of one experiment at one strength and scope, with all speakers labelled.
 
     Args:
         records: Of chapter 7.
         experiment: `TASK` or `ZERO_SHOT`.
         at: Strength of the planted effects; None for each corpus's main one.
+        scope: `FULL` or `PROBE`; empty for each corpus's main one.
         **wanted: Fields of the record, or keys of its configuration.
     """
     return [
@@ -72,6 +101,8 @@ def chosen(
         for record in records
         if record.experiment == experiment
         and is_of(record, at)
+        and in_scope(record, scope)
+        and not longer(record)
         and not record.config["labelled_speakers"]
         and all(
             getattr(record, name, record.configuration.get(name)) == value
@@ -103,7 +134,10 @@ def reconstruction_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def emotion_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Table 7.2 beside the twin: micro and macro F1, mean over seeds with the extremes."""
+    """Table 7.2 beside the twin: micro and macro F1, mean over seeds with the extremes.
+
+    The unweighted average recall of the twin, which the thesis does not print, stands last.
+    """
     printed = reported_table("7.2")
     cells = {}
     for row in printed.index:
@@ -113,6 +147,7 @@ def emotion_table(records: Sequence[RunRecord]) -> pd.DataFrame:
                 column = f"{label} {short}"
                 cells[row, f"{column}, reported"] = f"{float(printed.loc[row, column]):.3f}"
                 cells[row, f"{column}, twin"] = spread(r.metrics[metric] for r in runs)
+            cells[row, f"{label} UAR, twin"] = spread(r.metrics["uar"] for r in runs)
     return pd.Series(cells).unstack(sort=False).rename_axis("F1 on CREMA-D")
 
 
@@ -120,7 +155,9 @@ def personality_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Table 7.3 beside the twin: 1 - MAE of both modalities, with the mean of the training part."""
     printed = reported_table("7.3")
     runs = chosen(records, corpus="first-impressions", mode="both")
-    constant = chosen(records, corpus="first-impressions", model="constant")
+    # Every job records it, and for one seed it is the same in all of them.
+    every = chosen(records, corpus="first-impressions", model="constant")
+    constant = list({r.seed: r for r in every}.values())
     cells = {}
     for row in [*printed.index, "mean of the training part"]:
         own = constant if row not in printed.index else [r for r in runs if row_of(r) == row]
@@ -172,15 +209,23 @@ def lsn_tcn_runs(records: Iterable[RunRecord], mode: str) -> list[RunRecord]:
     ]
 
 
-def pretraining_table(records: Sequence[RunRecord], corpus: str) -> pd.DataFrame:
-    """Macro F1, or mean accuracy, by pre-training and frames in rows and by mode across."""
+def pretraining_table(
+    records: Sequence[RunRecord], corpus: str, *, scope: str = ""
+) -> pd.DataFrame:
+    """Macro F1, or mean accuracy, by pre-training and frames in rows and by mode across.
+
+    Args:
+        records: Of chapter 7.
+        corpus: Name without ``-twin``.
+        scope: As of `chosen`: a table has models of one scope only.
+    """
     cells = {}
     for frames, row in MODELS.items():
         for pretraining in ("none", OUT_OF_DOMAIN, IN_DOMAIN, "librispeech-twin"):
             for mode in (*MODES, "missing_audio", "missing_video"):
                 runs = chosen(
                     records, corpus=corpus, model="mae", mode=mode, frames=frames,
-                    pretraining=pretraining,
+                    pretraining=pretraining, scope=scope,
                 )  # fmt: skip
                 if runs:
                     name = "accuracy" if runs[0].kind == "regression" else "macro_f1"
@@ -221,6 +266,7 @@ def few_shot_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             and r.configuration["mode"] == "both"
             and r.configuration["model"] == "mae"
             and is_of(r)
+            and in_scope(r)
             and r.config["labelled_speakers"]
         ):
             place = (int(r.config["labelled_speakers"]), r.configuration["pretraining"])

@@ -1,23 +1,37 @@
 """What chapter 7's page shows besides its tables.
 
-How much of the grid is recorded, the few-shot curve, drawings that were kept, and the thesis's own
-differences beside those of the twins.
+How much of the grid is recorded and how long it took, the few-shot curve, drawings that were kept
+and how well they follow the originals, and the thesis's own differences beside those of the twins.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from thesislib.config import SocialMaeConfig, for_profile
 from thesislib.evaluation.claims_social_mae import MARGIN
-from thesislib.records.drawings import Drawing, unpack
+from thesislib.records.drawings import Drawing, band_correlation, region_correlation, unpack
 from thesislib.records.record import RunRecord
 from thesislib.records.reported import reported_table
-from thesislib.records.social_mae import CORPORA, IN_DOMAIN, MODES, TASK, chosen, is_of
+from thesislib.records.social_mae import (
+    CORPORA,
+    IN_DOMAIN,
+    MODES,
+    TASK,
+    chosen,
+    in_scope,
+    is_of,
+    longer,
+)
+from thesislib.reproduce.jobs import State, whole_file
 
 EVERYBODY = "all"
 
@@ -36,7 +50,7 @@ def coverage(records: Iterable[RunRecord], planned: Iterable[Mapping[str, Any]])
         count = counts.setdefault(condition, [0, 0])
         count[0] += 1
         count[1] += (*condition, config["seed"]) in done
-    names = ["corpus", "model", "frames", "pre-training", "twin"]
+    names = ["corpus", "model", "frames", "pre-training", "scope", "twin"]
     index = pd.MultiIndex.from_tuples(counts, names=names)
     return pd.DataFrame(list(counts.values()), index=index, columns=["planned", "recorded"])
 
@@ -46,12 +60,40 @@ def _condition(config: Mapping[str, Any]) -> tuple[str, ...]:
     unusual = str(config["effects"]).split()
     if any(part.startswith("emotion_") for part in unusual):
         of_twin.append(f"emotion {unusual[0].partition('=')[2]}")
+    usual = for_profile(SocialMaeConfig, str(config["profile"])).pretraining_epochs
+    if int(config["pretraining_epochs"]) > usual:
+        of_twin.append("longer pre-training")
     if config["labelled_speakers"]:
         of_twin.append(f"{config['labelled_speakers']} labelled people")
     return (
         str(config["corpus"]), str(config["model"]), str(config["n_frames"]),
-        str(config["pretraining"]), ", ".join(of_twin) or EVERYBODY,
+        str(config["pretraining"]), str(config["scope"]), ", ".join(of_twin) or EVERYBODY,
     )  # fmt: skip
+
+
+def job_seconds(records: Iterable[RunRecord], results: Path, names: Sequence[str]) -> list[float]:
+    """How long the jobs of a grid took, in seconds; those that are not recorded are left out.
+
+    A job's own file says so if the job ran when the file was written; one that found its records
+    there, or has no file, took at least until its last record.
+
+    Args:
+        records: Of the chapter.
+        results: Folder of results, with or without ``jobs/``.
+        names: Of the jobs.
+    """
+    known = {record.run_id: record.seconds for record in records}
+    found = []
+    for name in names:
+        try:
+            document = json.loads(whole_file(results, name).read_text(encoding="utf-8"))
+            own = [known[run_id] for run_id in document["records"] if run_id in known]
+            ran = [float(document["seconds"])] if document["state"] == State.RUN else []
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if own:
+            found.append(max([*own, *ran]))
+    return found
 
 
 def few_shot_points(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -71,6 +113,7 @@ def few_shot_points(records: Sequence[RunRecord]) -> pd.DataFrame:
         and r.configuration["frames"] == "8"
         and r.config["labelled_speakers"]
         and is_of(r)
+        and in_scope(r)
     ]
     starts = {r.configuration["pretraining"] for r in fewer}
     rows = [
@@ -95,9 +138,10 @@ def kept_drawings(
     frames: str = "8",
     pretraining: str = IN_DOMAIN,
 ) -> list[Drawing]:
-    """Pictures of one corpus that are kept with this book, of the lowest seed; maybe none.
+    """Pictures of one corpus that are kept with this book; maybe none.
 
-    The strength of planted effects does not count, since pre-training knows nothing of them.
+    Those of a longer pre-training come first, then those of the lowest seed. The strength of
+    planted effects does not count, since pre-training knows nothing of them.
 
     Args:
         records: Of chapter 7.
@@ -117,9 +161,52 @@ def kept_drawings(
     ]
     if not found:
         return []
-    rows = min(found, key=lambda r: r.seed).load_predictions(results)
+    rows = min(found, key=lambda r: (not longer(r), r.seed)).load_predictions(results)
     own = rows[rows["modality"] == modality]
     return [unpack({**row}) for _, row in own.iterrows()]
+
+
+def outlines(drawing: Drawing, numbers: Iterable[int]) -> NDArray[np.bool_] | None:
+    """Where some regions of a drawn face are, `(K, T, H, W)`; None where it is not known."""
+    if drawing.regions is None:
+        return None
+    return np.stack([drawing.regions == number for number in numbers])
+
+
+def drawn_correlations(
+    faces: Mapping[str, Sequence[Drawing]],
+    sounds: Mapping[str, Sequence[Drawing]],
+    regions: Mapping[str, int],
+) -> pd.DataFrame:
+    """Pearson's r of hidden values with what stands in their place, mean over the clips shown.
+
+    Args:
+        faces: Corpus to its drawings of pictures.
+        sounds: Corpus to its drawings of sound.
+        regions: Name of a part of the face to its number, such as that of the eyes.
+
+    Returns:
+        A row a corpus and method, *drawn* or *copied*; columns ``mel bands`` and those of
+        `regions`. NaN where a drawing does not know its regions.
+    """
+    rows = {}
+    for corpus, name in CORPORA.items():
+        for part in ("drawn", "copied"):
+            found = {"mel bands": [band_correlation(d, part) for d in sounds.get(corpus, ())]}
+            for region, number in regions.items():
+                own = faces.get(corpus, ())
+                found[region] = [region_correlation(d, [number], part) for d in own]
+            if any(found.values()):
+                rows[name, part] = {title: _mean(values) for title, values in found.items()}
+    if not rows:
+        return pd.DataFrame()
+    index = pd.MultiIndex.from_tuples(rows, names=["corpus", "method"])
+    return pd.DataFrame(list(rows.values()), index=index)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def beside_the_thesis(claims: pd.DataFrame) -> pd.DataFrame:

@@ -8,11 +8,13 @@ import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from thesislib import code, files
+from thesislib.notebooks import cells_sha256
 from thesislib.reproduce.staleness import LOCK_FILE, Document, experiment_of, verdict
 
 HASHES = ("training_sha256", "evaluation_sha256", "manifest_sha256")
@@ -64,9 +66,14 @@ class Stored:
         profile: Default of its parameters, which is what the outputs are of.
         cells: Code cells.
         executed: How many of them have been executed.
-        commit: That stored it; empty without git.
+        commit: That stored this execution; where `started` is not known, that stored the file
+            last. Empty without git.
         when: Time of that commit, ISO 8601.
-        changes: Modules that it imports and pinned versions that changed since; None without git.
+        changes: What changed since: modules that it imports, its own code cells, manifests, pinned
+            versions, and records that it reads; None without git.
+        started: When it was executed, UTC, ISO 8601; empty where the notebook does not say.
+        seconds: How long that took; None where the notebook does not say.
+        environment: Versions, processor and threads; empty where the notebook does not say.
     """
 
     path: str
@@ -79,6 +86,9 @@ class Stored:
     commit: str
     when: str
     changes: tuple[str, ...] | None
+    started: str = ""
+    seconds: float | None = None
+    environment: str = ""
 
 
 def chapter_statuses(documents: Sequence[Document]) -> dict[str, Status]:
@@ -159,58 +169,134 @@ def _counted(values: Any) -> dict[str, int]:  # noqa: ANN401 - any iterable of t
     return dict(Counter(values).most_common())
 
 
-@cache
-def stored_notebooks() -> tuple[Stored, ...]:
-    """Every chapter's notebook, in order."""
+def stored_notebooks(documents: Sequence[Document] = ()) -> tuple[Stored, ...]:
+    """Every chapter's notebook, in order.
+
+    Args:
+        documents: Records, from `thesislib.reproduce.staleness.read_documents`, to tell which of
+            those that a chapter reads are newer than its outputs.
+    """
     root = files.project_root()
-    return tuple(_stored(path, root) for path in sorted((root / "notebooks").glob("[0-9]*.ipynb")))
+    paths = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
+    return tuple(_stored(path, root, documents) for path in paths)
 
 
-def _stored(path: Path, root: Path) -> Stored:
+def _stored(path: Path, root: Path, documents: Sequence[Document]) -> Stored:
     document = json.loads(path.read_text(encoding="utf-8"))
     cells = [c for c in document["cells"] if c["cell_type"] == "code" and "".join(c["source"])]
-    heading = next(
-        line
-        for cell in document["cells"]
-        for line in "".join(cell["source"]).splitlines()
-        if line.startswith("# ")
+    name = path.relative_to(root).as_posix()
+    told = document["metadata"].get("thesis", {})
+    commit, when = _stored_by(root, name, told.get("started", ""))
+    return Stored(
+        path=name,
+        chapter=path.name[:2],
+        title=_title(document),
+        python=document["metadata"].get("language_info", {}).get("version", ""),
+        profile=_profile(cells),
+        cells=len(cells),
+        executed=sum(cell["execution_count"] is not None for cell in cells),
+        commit=commit,
+        when=when,
+        changes=_changes(root, commit, told.get("started") or when, document, documents),
+        started=told.get("started", ""),
+        seconds=told.get("seconds"),
+        environment=_environment(told),
     )
-    profile = [
+
+
+def _title(document: Mapping[str, Any]) -> str:
+    lines = (x for cell in document["cells"] for x in "".join(cell["source"]).splitlines())
+    return next(line for line in lines if line.startswith("# ")).removeprefix("# ")
+
+
+def _profile(cells: Sequence[Mapping[str, Any]]) -> str:
+    found = [
         line.partition("=")[2].strip().strip("\"'")
         for cell in cells
         if "parameters" in cell["metadata"].get("tags", [])
         for line in "".join(cell["source"]).splitlines()
         if line.replace(" ", "").startswith("profile=")
     ]
-    name = path.relative_to(root).as_posix()
-    commit, _, when = (_git(root, "log", "-1", "--format=%H %cI", "--", name) or "").partition(" ")
-    return Stored(
-        path=name,
-        chapter=path.name[:2],
-        title=heading.removeprefix("# "),
-        python=document["metadata"].get("language_info", {}).get("version", ""),
-        profile=profile[0] if profile else "",
-        cells=len(cells),
-        executed=sum(cell["execution_count"] is not None for cell in cells),
-        commit=commit,
-        when=when,
-        changes=_changes(root, commit, ["".join(cell["source"]) for cell in cells]),
-    )
+    return found[0] if found else ""
 
 
-def _changes(root: Path, commit: str, cells: Sequence[str]) -> tuple[str, ...] | None:
-    """Modules that the cells import, directly or not, and pinned versions, changed since."""
+def _stored_by(root: Path, name: str, started: str) -> tuple[str, str]:
+    """Commit that stored an execution, and its time; empty without git, or not committed yet.
+
+    The execution is found by its start. Without one it is the last commit of the file, which may
+    have changed its prose alone.
+    """
+    if started:
+        found = _git(root, "log", "--reverse", "--format=%H %cI", f"-S{started}", "--", name)
+        line = (found or "").partition("\n")[0] or _git(root, "log", "-1", "--format=%H %cI")
+    else:
+        line = _git(root, "log", "-1", "--format=%H %cI", "--", name)
+    commit, _, when = (line or "").partition(" ")
+    return commit, when
+
+
+def _changes(
+    root: Path,
+    commit: str,
+    since: str,
+    document: Mapping[str, Any],
+    records: Sequence[Document],
+) -> tuple[str, ...] | None:
+    """What is no longer as it was when a notebook was executed; None without git."""
     if not commit:
         return None
-    differing = (_git(root, "diff", "--name-only", commit, "--") or "").splitlines()
-    found = []
-    for path in code.import_closure(_imported(cells)):
+    differing = frozenset((_git(root, "diff", "--name-only", commit, "--") or "").splitlines())
+    cells = ["".join(c["source"]) for c in document["cells"] if c["cell_type"] == "code"]
+    told = document["metadata"].get("thesis", {}).get("cells")
+    found = ["its own cells"] if told not in (None, cells_sha256(document["cells"])) else []
+    used = _closure(_imported(cells))
+    for path in used:
         name = path.relative_to(code.PACKAGE.parent).as_posix()
         if name in differing:
             then = _git(root, "show", f"{commit}:{name}")
             if then is None or not code.same_code(then, path.read_text(encoding="utf-8")):
                 found.append(name.removesuffix(".py").replace("/", "."))
-    return (*found, *(name for name in (LOCK_FILE,) if name in differing))
+    if code.PACKAGE / "corpora/manifest.py" in used:
+        found += sorted(name for name in differing if name.startswith("data_manifests/"))
+    found += [LOCK_FILE] if LOCK_FILE in differing else []
+    calls = _calls(cells)
+    newer = sum(_is_newer(d, since, differing) for d in records if _asked_for(d, calls))
+    return (*found, *([f"{newer} of the records that it reads are newer"] if newer else []))
+
+
+def _is_newer(record: Document, since: str, differing: frozenset[str]) -> bool:
+    """Whether a record came, or ended, after a moment in time (ISO 8601)."""
+    if f"results/runs/{record['run_id']}.json" in differing:
+        return True
+    ended = datetime.fromisoformat(record["started"]) + timedelta(seconds=record["seconds"])
+    return ended > datetime.fromisoformat(since)
+
+
+def _asked_for(record: Document, calls: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one of the calls of `read_records` reads a record."""
+    return any(all(record.get(k) == value for k, value in call.items()) for call in calls)
+
+
+def _calls(cells: Sequence[str]) -> list[dict[str, Any]]:
+    """What each call of `read_records` asks for in so many words; names are left out."""
+    return [
+        {k.arg: k.value.value for k in node.keywords if k.arg and isinstance(k.value, ast.Constant)}
+        for cell in cells
+        for node in ast.walk(ast.parse(cell))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read_records"
+    ]
+
+
+def _closure(modules: Sequence[str]) -> list[Path]:
+    """Files that modules import, directly or not: records among them, which make the tables."""
+    waiting = [code.PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in modules]
+    seen: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen and path.name not in ("config.py", "code.py"):
+            seen.add(path)
+            waiting.extend(code.imported_modules(path))
+    return sorted(seen)
 
 
 def _imported(cells: Sequence[str]) -> list[str]:

@@ -296,7 +296,11 @@ class FrontEnd:
     image_size: int = 224
 
     def __call__(
-        self, windows: Mapping[str, Tensor], generator: torch.Generator | None = None
+        self,
+        windows: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        *,
+        index: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Inputs of what is there; fits `thesislib.learning.datasets.TensorData` as `transform`.
 
@@ -305,6 +309,7 @@ class FrontEnd:
                 padding, if rows differ; ``frames`` `(B, K, H, W, 3)` uint8. A modality that is
                 left out stays so. Anything else is handed on.
             generator: Draws the frames; None takes fixed ones, for evaluation.
+            index: `(B, n_frames)` from `sample_frames`: the frames to show, in place of a draw.
 
         Returns:
             ``audio`` `(B, audio_frames, n_mels)` and ``video`` `(B, 3, n_frames, image_size,
@@ -325,17 +330,20 @@ class FrontEnd:
                 raise InputError("waveform", problem, "leave such clips out")
             inputs["audio"] = kaldi_log_mel(waveforms, preset=log_mel, lengths=lengths)
         if "frames" in windows:
-            inputs["video"] = self._video(windows["frames"], generator)
+            inputs["video"] = self._video(windows["frames"], generator, index)
         return inputs
 
-    def _video(self, frames: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _video(
+        self, frames: Tensor, generator: torch.Generator | None, index: Tensor | None
+    ) -> Tensor:
         if frames.ndim != 5 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
             raise InputError(
                 "frames",
                 f"{frames.dtype} of shape {tuple(frames.shape)} are not (B, K, H, W, 3) uint8",
                 "give RGB frames as they were decoded",
             )
-        index = sample_frames(frames.shape[1], self.n_frames, len(frames), generator)
+        if index is None:
+            index = sample_frames(frames.shape[1], self.n_frames, len(frames), generator)
         rows = torch.arange(len(frames), device=frames.device)[:, None]
         chosen = _resized(frames[rows, index.to(frames.device)], self.image_size)
         mean = torch.tensor(self.preset.frame_mean, device=frames.device).view(3, 1, 1, 1)

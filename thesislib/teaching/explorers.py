@@ -2,17 +2,22 @@
 
 The pages compute in JavaScript, with no network and no Python behind them. `write` exports the
 numbers that they compute with to ``book/assets``; tests hold the committed files against today's
-export, and what the scripts compute against torch.
+export, and what the scripts compute against torch. `fusion_controls` and `face_controls` are the
+same two explorers as controls for JupyterLab, computed in Python.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 import torch.nn.functional as F  # noqa: N812
 from PIL import Image
@@ -34,10 +39,14 @@ from thesislib.teaching import fusing
 from thesislib.teaching.affect import UNIT_NAMES
 from thesislib.teaching.networks import seeded
 
+if TYPE_CHECKING:
+    import ipywidgets
+
 CLASSES = ("both warm", "both cold", "one of each")
 WIDTH = 12  # of the fusion head: small enough to stand in a page
 DRAWS = 4  # of the noise, between which a reader can change
 DIGITS = 6  # decimals of the exported weights
+NAMES = ("voice", "face")
 CUE = 2.0  # length of a cue, twice that of chapter 3, so that one clip tells what it is
 
 FACES: Mapping[str, Mapping[int, float]] = {
@@ -228,6 +237,125 @@ def face_pictures(size: int = 144) -> Image.Image:
     ]
     frames = torch.cat(list(render(face.FaceIdentity(), face_motion(torch.cat(rows)), size=size)))
     return Image.fromarray(torch.cat(list(frames), 1).numpy())
+
+
+def exported(part: str) -> dict[str, Any]:
+    """What the book's page of explorers computes with, from ``book/assets/explorers.json``.
+
+    Args:
+        part: ``fusion`` or ``face``.
+    """
+    path = project_root() / "book" / "assets" / "explorers.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))[part]
+    return found
+
+
+def examples_table(document: Mapping) -> pd.DataFrame:
+    """The settings of the head that the page shows as a table, with their probabilities.
+
+    Args:
+        document: Part ``fusion`` of an exported document.
+    """
+    rows = [
+        {
+            "voice": _in_words(entry, 0),
+            "face": _in_words(entry, 1),
+            **dict(zip(document["classes"], entry["probabilities"], strict=True)),
+        }
+        for entry in document["examples"]
+    ]
+    return pd.DataFrame(rows).set_index(["voice", "face"])
+
+
+def _in_words(entry: Mapping, place: int) -> str:
+    if not entry["given"][place]:
+        return "left out"
+    noise = entry["noise"][place]
+    return ("warm" if entry["warmth"][place] > 0 else "cold") + (f", noise {noise:g}" * bool(noise))
+
+
+def fusion_controls(document: Mapping) -> ipywidgets.VBox:
+    """The fusion head with sliders: what voice and face say, noise, and either left out.
+
+    Args:
+        document: Part ``fusion`` of an exported document.
+
+    Returns:
+        Controls and, below them, the probabilities of the classes as HTML.
+    """
+    import ipywidgets
+
+    head = load_head(document)
+    warm = [ipywidgets.FloatSlider(1, min=-1, max=1, description=f"{w} warm") for w in NAMES]
+    noise = [
+        ipywidgets.FloatSlider(0, min=0, max=document["noisiest"], description=f"{w} noise")
+        for w in NAMES
+    ]
+    given = [ipywidgets.Checkbox(value=True, description=f"with the {name}") for name in NAMES]
+    draw = ipywidgets.Dropdown(options=range(len(document["draws"])), description="draw")
+    answer = ipywidgets.HTML()
+
+    def look(_: object) -> None:
+        has = (given[0].value, given[1].value)
+        found = any(has) and probabilities(
+            document,
+            head,
+            warmth=(warm[0].value, warm[1].value),
+            noise=(noise[0].value, noise[1].value),
+            given=has,
+            draw=draw.value,
+        )
+        lines = zip(document["classes"], found or [], strict=False)
+        told = "<br>".join(f"{name}: {share:.2f}" for name, share in lines)
+        answer.value = told or "Without voice and face there is nothing to judge."
+
+    controls = [*warm, *noise, *given, draw]
+    for control in controls:
+        control.observe(look, "value")
+    look(None)
+    return ipywidgets.VBox([*controls, answer])
+
+
+def face_controls() -> ipywidgets.VBox:
+    """The average face with a slider for each action unit, and the settings that have a name.
+
+    Returns:
+        Controls and, below them, the face as an HTML image with a text alternative.
+    """
+    import ipywidgets
+
+    names = ipywidgets.Dropdown(options=list(FACES), description="setting")
+    sliders = {
+        number: ipywidgets.FloatSlider(0, min=0, max=1, description=f"AU{number}")
+        for number in ACTION_UNITS
+    }
+    picture = ipywidgets.HTML()
+
+    def choose(_: object) -> None:
+        for number, slider in sliders.items():
+            slider.value = FACES[names.value].get(number, 0.0)
+
+    def look(_: object) -> None:
+        units = {number: slider.value for number, slider in sliders.items() if slider.value}
+        stream = io.BytesIO()
+        face_picture(units).save(stream, format="PNG")
+        encoded = base64.b64encode(stream.getvalue()).decode()
+        told = ", ".join(f"AU{n} {level:.1f}" for n, level in units.items()) or "at rest"
+        picture.value = f'<img src="data:image/png;base64,{encoded}" alt="A drawn face: {told}">'
+
+    names.observe(choose, "value")
+    for slider in sliders.values():
+        slider.observe(look, "value")
+    look(None)
+    return ipywidgets.VBox([names, ipywidgets.VBox(list(sliders.values())), picture])
+
+
+def face_picture(units: Mapping[int, float], size: int = 240) -> Image.Image:
+    """The average face with some action units, each from 0 to 1; others are at rest."""
+    unit = torch.zeros(1)
+    rows = action_units({number: unit + level for number, level in units.items()} or {12: unit})
+    frame = next(iter(render(face.FaceIdentity(), face_motion(rows), size=size)))
+    return Image.fromarray(frame[0].numpy())
 
 
 def write(folder: Path) -> list[Path]:
