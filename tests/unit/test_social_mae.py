@@ -45,6 +45,14 @@ EMOTIONS = ("anger", "fear")
 MANIFESTS = Path(__file__).parents[2] / "data_manifests"
 
 
+@pytest.fixture(autouse=True)
+def no_group_is_left():
+    """A run with a strategy leaves its process group, which others would inherit."""
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def config_of(**given):
     return for_profile(SocialMaeConfig, "tiny", **{**SMALLEST, **given})
 
