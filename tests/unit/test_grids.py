@@ -340,7 +340,8 @@ def test_a_workflow_that_is_killed_goes_on_and_ends_with_the_same_records(out, w
     command = [sys.executable, "-c", DRIVER, str(out.parent), text]
     running = subprocess.Popen(command, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not (out / "runs" / "quick.json").exists() or "slow" not in starts(out):
+    # What the workflow notes of a job is the last that it writes of it.
+    while not (out / "jobs" / "quick.json").exists() or "slow" not in starts(out):
         assert time.monotonic() < deadline
         assert running.poll() is None
         time.sleep(0.05)
