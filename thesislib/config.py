@@ -450,6 +450,7 @@ class SocialMaeConfig(Experiment):
         labelled_speakers: Most speakers of the training part; 0 for all (few-shot curve).
         folds: Speaker-disjoint test parts; 1 for one split, the corpus's own where it has one.
         reconstructed: Most clips that are reconstructed.
+        kept_drawings: Clips of a twin whose reconstruction is kept as pictures; 0 for none.
         shards: Folder of `thesis data shard PRETRAINING`, or a pattern such as ``DIR/*-00*.tar``:
             what pre-training reads instead of decoding the corpus; empty for none.
         pretraining_clips: Of the corpus of pre-training; 0 for all.
@@ -569,6 +570,7 @@ class SocialMaeConfig(Experiment):
     labelled_speakers: int = 0
     folds: int = 1
     reconstructed: int = 12
+    kept_drawings: int = 0
     shards: str = ""
     pretraining_clips: int = 16
     pretraining_windows: int = 64
@@ -645,7 +647,7 @@ class SocialMaeConfig(Experiment):
             "clip_norm",
             "checkpoint_every",
         )
-        for name in (*whole, "pretraining_clips", "pretraining_windows"):
+        for name in (*whole, "kept_drawings", "pretraining_clips", "pretraining_windows"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
         for name in ("pretraining_rate", "learning_rate", "head_rate"):
             _check(getattr(self, name) > 0, name, getattr(self, name), "be positive")
@@ -665,6 +667,9 @@ class SocialMaeConfig(Experiment):
         parts = 2 * self.devices * self.accumulate
         mend = f"give {parts} or more: two windows for each of the devices and micro-batches"
         _check(self.pretraining_batch >= parts, "pretraining_batch", self.pretraining_batch, mend)
+        drawable = self.synthetic and self.pretraining != "none"
+        mend = "give 0, or a twin and a pre-training: pictures of people are not handed on"
+        _check(drawable or not self.kept_drawings, "kept_drawings", self.kept_drawings, mend)
         plain = self.model == "mae" or (self.pretraining == "none" and self.scope == "full")
         _check(plain, "model", self.model, "baselines have pretraining none and scope full")
 

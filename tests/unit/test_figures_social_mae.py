@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from thesislib import figures
 from thesislib.config import SocialMaeConfig, for_profile
 from thesislib.corpora.clip import Clip
+from thesislib.corpora.manifest import load_manifest
 from thesislib.errors import InputError
 from thesislib.evaluation.significance import Estimate
 from thesislib.figures.social_mae import social_mae_boxes
 from thesislib.files import project_root
+from thesislib.learning import social_mae_drawings
 from thesislib.learning.social_mae_data import Windows
 from thesislib.learning.social_mae_drawings import clip_of, drawings, record_drawings
 from thesislib.learning.social_mae_pretraining import front_end, model_config
@@ -32,6 +35,7 @@ from thesislib.records.drawings import (
     unpack,
 )
 from thesislib.records.record import RunRecord
+from thesislib.records.recording import Stopwatch
 from thesislib.signals.audio import LogMelPreset, kaldi_log_mel
 
 SMALLEST = {
@@ -119,7 +123,38 @@ def test_drawings_are_in_the_units_of_the_recording(video):
 def test_real_faces_are_not_kept():
     config = for_profile(SocialMaeConfig, "tiny", corpus="crema-d")
     with pytest.raises(InputError, match="is real"):
-        record_drawings(config, None, None)
+        record_drawings(config, None, None, Stopwatch())
+    for given in ({"corpus": "crema-d"}, {"pretraining": "none"}):
+        with pytest.raises(InputError, match="kept_drawings"):
+            for_profile(SocialMaeConfig, "tiny", kept_drawings=1, **given)
+
+
+def test_a_job_keeps_as_many_drawings_as_it_was_told_with_their_regions(tmp_path, monkeypatch):
+    config = for_profile(
+        SocialMaeConfig, "tiny", **SMALLEST, kept_drawings=2, out=str(tmp_path / "results")
+    )
+    regions = torch.arange(2 * 8 * 32 * 32).remainder(7).reshape(2, 8, 32, 32).byte()
+    asked = []
+
+    def known(config, corpus, windows, rows):
+        asked.append(rows.tolist())
+        return regions
+
+    monkeypatch.setattr(social_mae_drawings, "window_regions", known)
+    corpus = SimpleNamespace(manifest=load_manifest("crema-d"), variant="twin")
+    data = SimpleNamespace(corpus=corpus, windows=windows_of())
+    model = MaskedAutoencoder(model_config(config), torch.Generator().manual_seed(0))
+    record = record_drawings(config, data, model, Stopwatch())
+    assert asked == [[0, 1]]
+    assert record.command.startswith("thesis train 07")
+    found = pages.kept_drawings([record], tmp_path / "results", "video", "crema-d")
+    assert_array_equal([drawing.regions for drawing in found], regions)
+    (sound, _) = pages.kept_drawings([record], tmp_path / "results", "audio", "crema-d")
+    assert sound.regions is None
+    outlines = pages.outlines(found[0], [5, 6])
+    assert outlines.shape == (2, 8, 32, 32)
+    assert_array_equal(outlines[0], regions[0] == 5)
+    assert pages.outlines(sound, [5]) is None
 
 
 def test_one_clip_is_a_batch_of_one():

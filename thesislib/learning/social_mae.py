@@ -22,6 +22,7 @@ from thesislib.corpora.splits import Split
 from thesislib.learning.datasets import Batch
 from thesislib.learning.social_mae_baselines import AUDIO_ONLY, baseline_outputs
 from thesislib.learning.social_mae_data import Say, Windows, load_task
+from thesislib.learning.social_mae_drawings import record_drawings
 from thesislib.learning.social_mae_pretraining import (
     Pretrained,
     front_end,
@@ -29,7 +30,7 @@ from thesislib.learning.social_mae_pretraining import (
     pretrain,
 )
 from thesislib.learning.social_mae_reconstruction import choose_rows, reconstruct
-from thesislib.learning.social_mae_regions import NAMES, clip_regions, has_regions
+from thesislib.learning.social_mae_regions import NAMES, window_regions
 from thesislib.learning.social_mae_splits import make_splits
 from thesislib.learning.social_mae_tasks import TASKS, class_names, label_of, targets
 from thesislib.learning.social_mae_training import outputs_of, train_task
@@ -89,6 +90,8 @@ def run(config: SocialMaeConfig, *, say: Say = print) -> list[RunRecord]:
             records.append(
                 _record(frame, "reconstruction", ZERO_SHOT, where, config, data, stopwatch)
             )
+        if config.kept_drawings:
+            records.append(record_drawings(config, data, pretrained.model, stopwatch))
     for (model, mode), frame in predict(config, data, splits, pretrained, say=say).items():
         kind = TASKS[data.corpus.name].kind
         where = {"model": model, "mode": mode}
@@ -115,10 +118,7 @@ def draw_zero_shot(
 ) -> dict[str, pd.DataFrame]:
     """Errors on hidden patches of the task's corpus, by the model and by copying."""
     rows = choose_rows(len(data.windows), config.reconstructed)
-    regions = None
-    if has_regions(config):
-        clips = [data.windows.clips[row] for row in rows.tolist()]
-        regions = clip_regions(config, data.corpus, clips)
+    regions = window_regions(config, data.corpus, data.windows, rows)
     return reconstruct(
         model, data.windows, rows, front_end(config), seed=config.seed,
         regions=regions, names=NAMES,

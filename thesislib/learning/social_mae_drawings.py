@@ -6,25 +6,27 @@ Source: thesis Figure 7.2.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from thesislib import files
 from thesislib.config import SocialMaeConfig
 from thesislib.errors import InputError
 from thesislib.learning.datasets import seeded
-from thesislib.learning.social_mae import Data
 from thesislib.learning.social_mae_data import Windows
 from thesislib.learning.social_mae_pretraining import front_end
 from thesislib.learning.social_mae_reconstruction import choose_rows, draw, original_colours
+from thesislib.learning.social_mae_regions import window_regions
 from thesislib.models.masked_autoencoder import MaskedAutoencoder
 from thesislib.records.drawings import Drawing, pack
 from thesislib.records.record import RunRecord
 from thesislib.records.recording import Stopwatch, record_run
 from thesislib.signals.audio_visual import FrontEnd
+
+if TYPE_CHECKING:
+    from thesislib.learning.social_mae import Data
 
 EXPERIMENT = "drawings"
 """Name of the experiment of these records; their kind is *reconstruction*."""
@@ -32,7 +34,13 @@ _MASKS = 77
 
 
 def drawings(
-    model: MaskedAutoencoder, windows: Windows, rows: Tensor, front: FrontEnd, *, seed: int
+    model: MaskedAutoencoder,
+    windows: Windows,
+    rows: Tensor,
+    front: FrontEnd,
+    *,
+    seed: int,
+    regions: Tensor | None = None,
 ) -> pd.DataFrame:
     """Pictures of some windows: original, hidden, drawn, and copied by the control.
 
@@ -42,6 +50,8 @@ def drawings(
         rows: `(n,)`, which of them.
         front: Makes the inputs, with fixed frames.
         seed: Of the masks.
+        regions: `(n, n_frames, S, S)` uint8, the part of the face of each pixel of these rows;
+            None where they are not known.
 
     Returns:
         A frame of kind *reconstruction*, a row a clip and modality: the squared error of the
@@ -65,6 +75,8 @@ def drawings(
         for number, row in enumerate(rows.tolist()):
             clip = windows.clips[row]
             pictures = {name: values[number].numpy() for name, values in shown.items()}
+            known = regions is not None and modality == "video"
+            parts_of_face = regions[number].numpy() if known else None
             found.append(
                 {
                     "clip_id": clip.clip_id,
@@ -73,7 +85,9 @@ def drawings(
                     "region": "all",
                     "squared_error": float(error[number].sum()),
                     "n": int(hidden[number].sum()),
-                    **pack(Drawing(hidden=hidden[number].numpy(), **pictures)),
+                    **pack(
+                        Drawing(hidden=hidden[number].numpy(), regions=parts_of_face, **pictures)
+                    ),
                 }
             )
     return pd.DataFrame(found)
@@ -87,15 +101,15 @@ def _in_units(values: Tensor, modality: str, front: FrontEnd) -> Tensor:
 
 
 def record_drawings(
-    config: SocialMaeConfig, data: Data, model: MaskedAutoencoder, *, clips: int = 2
+    config: SocialMaeConfig, data: Data, model: MaskedAutoencoder, stopwatch: Stopwatch
 ) -> RunRecord:
     """Draw some clips of a task's corpus, spread evenly over it, and keep them as a record.
 
     Args:
-        config: Of the job; the chapter's notebook, which it is told to run, makes the record.
+        config: Of the job; says how many.
         data: From `thesislib.learning.social_mae.load`.
         model: From `thesislib.learning.social_mae_pretraining.pretrain`.
-        clips: How many.
+        stopwatch: Started before the job.
 
     Raises:
         InputError: the corpus is real; recordings of people are not handed on.
@@ -103,10 +117,12 @@ def record_drawings(
     if not config.synthetic:
         mend = "draw its twin: pictures of people are not handed on"
         raise InputError(f"corpus {config.corpus}", "is real", mend)
-    stopwatch = Stopwatch()
-    rows = choose_rows(len(data.windows), clips)
-    frame = drawings(model, data.windows, rows, front_end(config), seed=config.seed)
-    record = record_run(
+    rows = choose_rows(len(data.windows), config.kept_drawings)
+    frame = drawings(
+        model, data.windows, rows, front_end(config), seed=config.seed,
+        regions=window_regions(config, data.corpus, data.windows, rows),
+    )  # fmt: skip
+    return record_run(
         frame,
         "reconstruction",
         experiment=EXPERIMENT,
@@ -122,8 +138,6 @@ def record_drawings(
         config=config,
         stopwatch=stopwatch,
     )
-    command = config.command().replace("thesis train", "thesis run", 1)
-    return replace(record, command=command).write(files.resolve(config.out))
 
 
 def clip_of(windows: Windows, row: int, front: FrontEnd) -> tuple[Tensor, Tensor | None]:

@@ -34,6 +34,7 @@ from thesislib.corpora.twins.performance import perform_clip, perform_dyad
 from thesislib.corpora.twins.recordings import TWINS
 from thesislib.corpora.twins.voice import effect_scales, parse_effects
 from thesislib.files import atomic_write
+from thesislib.learning.social_mae_data import Windows
 from thesislib.signals.audio_visual import sample_frames
 
 CORPORA = ("crema-d", "first-impressions", "ndc-me")
@@ -62,6 +63,22 @@ def has_regions(config: SocialMaeConfig) -> bool:
         and config.corpus.removesuffix("-twin") in CORPORA
         and config.faces == "middle"
     )
+
+
+def window_regions(
+    config: SocialMaeConfig, corpus: Corpus, windows: Windows, rows: Tensor
+) -> Tensor | None:
+    """`clip_regions` of some windows, or None where they are not known.
+
+    Args:
+        config: Of the job.
+        corpus: Of the task.
+        windows: Of it.
+        rows: `(n,)`, which of them.
+    """
+    if not has_regions(config):
+        return None
+    return clip_regions(config, corpus, [windows.clips[row] for row in rows.tolist()])
 
 
 def clip_regions(config: SocialMaeConfig, corpus: Corpus, clips: Sequence[Clip]) -> Tensor:
