@@ -342,6 +342,7 @@ class DisentanglementConfig(Experiment):
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {},
         "small": {
+            "precision": "bf16-mixed",
             "evaluate": "emodb emodb-twin crema-d-twin ndc-me-twin",
             "clips": 192,
             "windows": 192,

@@ -312,7 +312,9 @@ def corpus_features(
     inputs = branch_inputs(windows, branches.main, branches.grid)
     data = branch_data(branches, inputs)
     main: Tensor | None = data.tensors.get("main")
-    pooled = branch_features(branches, inputs, windows.lengths, main)
+    device, half = branches.mask_token.device.type, config.precision == "bf16-mixed"
+    with torch.autocast(device, torch.bfloat16, enabled=half):
+        pooled = branch_features(branches, inputs, windows.lengths, main)
     return {name: values.numpy() for name, values in pooled.items()}, windows
 
 
