@@ -271,13 +271,13 @@ def test_controls_are_compared_seed_by_seed(book):
 
 def test_the_front_holds_what_no_setting_betters_in_both(book):
     book(drawn(0.1, 0.5, 0.5), tables.WILD, 0)
-    book(drawn(0.1, 0.2, 0.9), tables.WILD, 0, branches="lambda-1", weight=1.0)
+    book(drawn(0.1, 0.2, 0.9), tables.WILD, 0, branches="lambda-10", weight=10.0)
     book(drawn(0.1, 0.9, 0.9), tables.WILD, 0, losses="reconstruction")
     book(drawn(0.1, 0.9, 0.1), tables.WILD, 0, losses="no-contrast")
     book(drawn(0.1, 0.0, 0.0), tables.WILD, 0, branches="club")
     points = factors.front_points(book.records)
     assert dict(points["front"]) == {
-        "λ = 0.01": True, "λ = 1": True,
+        "λ = 0.01": True, "λ = 10": True,
         "λ = 0, reconstruction alone": False, "without contrast": True,
     }  # fmt: skip
     figure = draw.loss_front(points)

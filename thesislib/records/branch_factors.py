@@ -42,13 +42,11 @@ SETTINGS = {
         "without contrast": ("no-contrast", "plain"),
         "without information": ("no-information", "plain"),
         "reconstruction alone": ("reconstruction", "plain"),
-        "all three, information by CLUB": ("all", "club"),
     },
     "weights": {
         "λ = 0.01": ("all", "plain"),
         "λ = 0, reconstruction alone": ("reconstruction", "plain"),
         "λ = 0.1": ("all", "lambda-0.1"),
-        "λ = 1": ("all", "lambda-1"),
         "λ = 10": ("all", "lambda-10"),
     },
     "perspectives": {
@@ -139,8 +137,7 @@ def control_words(records: Sequence[RunRecord]) -> list[str]:
 def front_points(records: Sequence[RunRecord]) -> pd.DataFrame:
     """What the opposing losses come to, a row a setting: means over seeds, on held-out windows.
 
-    The weights of the sweep, and the runs without one or both of the terms. CLUB's estimate is
-    another number and is left out.
+    The weights of the sweep, and the runs without one or both of the terms.
 
     Returns:
         Columns ``contrast``, ``information``, ``reconstruction``, ``runs`` and ``front``: True
