@@ -66,16 +66,20 @@ def intensity_heatmaps(maps: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def embedding_maps(maps: Mapping[str, pd.DataFrame]) -> Figure:
-    """Clips on maps of their embeddings, by expression and intensity.
+    """Clips on maps of their embeddings, by expression and intensity, two maps side by side.
 
     Args:
         maps: Title to a frame with ``map_0, map_1, target, intensity``.
     """
+    columns = min(2, len(maps))
+    rows = -(-len(maps) // columns)
     with style():
         figure, axes = plt.subplots(
-            1, len(maps), figsize=(4.2 * len(maps) + 1.2, 4.0), squeeze=False
+            rows, columns, figsize=(4.2 * columns + 1.2, 4.0 * rows), squeeze=False
         )
-        for axis, (title, frame) in zip(axes[0], maps.items(), strict=True):
+        for axis in axes.flat[len(maps) :]:
+            axis.set_visible(False)
+        for axis, (title, frame) in zip(axes.flat, maps.items(), strict=False):
             for level, colour in LEVEL_COLOURS.items():
                 part = frame[(frame["target"] == level[0]) & (frame["intensity"] == level[1])]
                 label = " ".join(level) if level[0] != "None" else "None"
