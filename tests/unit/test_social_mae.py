@@ -16,7 +16,7 @@ from thesislib.corpora.shards import ShardSettings, write_shards
 from thesislib.corpora.splits import PARTS
 from thesislib.errors import InputError
 from thesislib.evaluation.metrics import measure
-from thesislib.learning import social_mae, social_mae_pretraining
+from thesislib.learning import social_mae, social_mae_pretraining, social_mae_training
 from thesislib.learning.social_mae import Data, predict
 from thesislib.learning.social_mae_baselines import AUDIO_ONLY, functionals_of, make_baseline
 from thesislib.learning.social_mae_data import View, Windows, ingest
@@ -453,6 +453,38 @@ def test_a_probe_leaves_the_encoder_as_it_was(project):
     blocks = [m.encoder.audio.blocks.parameters() for m in (changed, start)]
     pairs = zip(*blocks, strict=True)
     assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "encoder", "head"),
+    [("crema-d", 1e-4, 1e-5), ("first-impressions", 1e-4, 1e-5), ("ndc-me", 1e-5, 1e-4)],
+)
+def test_rates_as_the_thesis_prints_them_and_flags_reach_fine_tuning(
+    project, monkeypatch, corpus, encoder, head
+):
+    seen = {}
+
+    def noted(model, *others, config, parameter_groups, **more):
+        seen.update(config=config, layers=[m for m in model.modules() if isinstance(m, Block)])
+        seen["rates"] = {group["lr"]: len(group["params"]) for group in parameter_groups}
+        return fit(model, *others, config=config, parameter_groups=parameter_groups, **more)
+
+    monkeypatch.setattr(social_mae_training, "fit", noted)
+    data = data_of(windows_of())
+    (split,) = make_splits(config_of(), data.windows.clips)
+    traits = torch.rand(24, 5, generator=torch.Generator().manual_seed(0))
+    target = traits if corpus == "first-impressions" else data.target
+    names = list("abcde") if corpus == "first-impressions" else data.names
+    config = config_of(
+        corpus=f"{corpus}-twin", rates="thesis", clip_norm=0.5, precision="bf16-mixed",
+        checkpointed=True, epochs=1,
+    )  # fmt: skip
+    model = train_task(config, data.windows, split, target, names, "both", None).model
+    assert list(seen["rates"]) == [head, encoder]
+    assert seen["rates"][head] == len(list(model.head.parameters()))
+    assert seen["rates"][encoder] == len(list(model.encoder.parameters()))
+    assert (seen["config"].clip_norm, seen["config"].precision) == (0.5, "bf16-mixed")
+    assert seen["layers"] and all("forward" in vars(layer) for layer in seen["layers"])
 
 
 def test_traits_are_regressed_and_stand_beside_their_mean(project):
