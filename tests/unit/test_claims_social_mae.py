@@ -291,8 +291,8 @@ def test_probes_are_compared_with_probes(add, tmp_path):
 
 
 def test_the_pretraining_for_pictures_is_in_no_table(add):
-    usual, longer = add(answers(0.9)), add(answers(0.9), seed=1, pretraining_epochs=99)
-    assert social_mae.chosen([usual, longer]) == [usual]
+    usual, other = add(answers(0.9)), add(answers(0.9), seed=1, kept_drawings=2)
+    assert social_mae.chosen([usual, other]) == [usual]
 
 
 def test_the_mean_of_the_training_part_counts_once_a_seed(add):

@@ -280,14 +280,14 @@ def test_coverage_counts_jobs_and_names_what_is_missing(add):
     assert pages.coverage([], planned)["recorded"].sum() == 0
 
 
-def test_coverage_tells_probes_and_longer_pretraining_apart(add):
-    given = ({}, {"scope": "probe"}, {"scope": "probe", "pretraining_epochs": 99})
+def test_coverage_tells_probes_and_jobs_for_pictures_apart(add):
+    given = ({}, {"scope": "probe"}, {"scope": "probe", "kept_drawings": 2})
     planned = [for_profile(SocialMaeConfig, "small", **one).as_dict() for one in given]
     table = pages.coverage([add(scope="probe")], planned)
     place = ("crema-d-twin", "mae", "8", "voxceleb2-twin")
     assert table.loc[(*place, "full", "all")].tolist() == [1, 0]
     assert table.loc[(*place, "probe", "all")].tolist() == [1, 1]
-    assert table.loc[(*place, "probe", "longer pre-training")].tolist() == [1, 0]
+    assert table.loc[(*place, "probe", "for pictures")].tolist() == [1, 0]
 
 
 def test_the_time_of_jobs_is_read_where_it_is_known(add, tmp_path):
@@ -337,11 +337,10 @@ def test_kept_drawings_are_found_by_modality(add, tmp_path):
     (found,) = pages.kept_drawings(records, tmp_path, "video", "crema-d")
     assert_allclose(found.original, drawing.original, atol=0.003)
     assert pages.kept_drawings(records, tmp_path, "video", "ndc-me") == []
-    better = drawing_of((5, 4), seed=1)
-    row = rows[0] | {"modality": "video"} | pack(better)
-    records.append(add("drawings", frame=pd.DataFrame([row]), pretraining_epochs=99, seed=1))
+    other = rows[0] | {"modality": "video"} | pack(drawing_of((5, 4), seed=1))
+    records.insert(0, add("drawings", frame=pd.DataFrame([other]), seed=1))
     (found,) = pages.kept_drawings(records, tmp_path, "video", "crema-d")
-    assert_allclose(found.original, better.original, atol=0.003)
+    assert_allclose(found.original, drawing.original, atol=0.003)
 
 
 def test_speech_is_followed_within_each_band_and_not_by_the_mean_of_bands():

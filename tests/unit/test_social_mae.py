@@ -484,7 +484,8 @@ def test_rates_as_the_thesis_prints_them_and_flags_reach_fine_tuning(
     assert seen["rates"][head] == len(list(model.head.parameters()))
     assert seen["rates"][encoder] == len(list(model.encoder.parameters()))
     assert (seen["config"].clip_norm, seen["config"].precision) == (0.5, "bf16-mixed")
-    assert seen["layers"] and all("forward" in vars(layer) for layer in seen["layers"])
+    assert seen["layers"]
+    assert all("forward" in vars(layer) for layer in seen["layers"])
 
 
 def test_traits_are_regressed_and_stand_beside_their_mean(project):

@@ -76,7 +76,7 @@ def drawings(
             clip = windows.clips[row]
             pictures = {name: values[number].numpy() for name, values in shown.items()}
             known = regions is not None and modality == "video"
-            parts_of_face = regions[number].numpy() if known else None
+            parts_of_face = regions[number].numpy() if known else None  # type: ignore[index]
             found.append(
                 {
                     "clip_id": clip.clip_id,

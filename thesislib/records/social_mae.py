@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from thesislib.config import SocialMaeConfig, for_profile
 from thesislib.records.laughs import spread
 from thesislib.records.record import RunRecord
 from thesislib.records.reported import reported_table
@@ -61,10 +61,9 @@ def is_of(record: RunRecord, at: float | None = None) -> bool:
     return strength(record) == (MAIN_STRENGTH.get(record.corpus, 1.0) if at is None else at)
 
 
-def longer(record: RunRecord) -> bool:
-    """Whether a record is of a longer pre-training than its profile has: the one for pictures."""
-    usual = for_profile(SocialMaeConfig, record.profile).pretraining_epochs
-    return int(record.config["pretraining_epochs"]) > usual
+def for_pictures(config: Mapping[str, Any]) -> bool:
+    """Whether a job is there for its pictures: its pre-training is another, and no table has it."""
+    return bool(config.get("kept_drawings"))
 
 
 def in_scope(record: RunRecord, scope: str = "") -> bool:
@@ -102,7 +101,7 @@ def chosen(
         if record.experiment == experiment
         and is_of(record, at)
         and in_scope(record, scope)
-        and not longer(record)
+        and not for_pictures(record.config)
         and not record.config["labelled_speakers"]
         and all(
             getattr(record, name, record.configuration.get(name)) == value

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thesislib.config import SocialMaeConfig, for_profile
 from thesislib.evaluation.claims_social_mae import MARGIN
 from thesislib.records.drawings import Drawing, band_correlation, region_correlation, unpack
 from thesislib.records.record import RunRecord
@@ -27,9 +26,9 @@ from thesislib.records.social_mae import (
     MODES,
     TASK,
     chosen,
+    for_pictures,
     in_scope,
     is_of,
-    longer,
 )
 from thesislib.reproduce.jobs import State, whole_file
 
@@ -60,9 +59,8 @@ def _condition(config: Mapping[str, Any]) -> tuple[str, ...]:
     unusual = str(config["effects"]).split()
     if any(part.startswith("emotion_") for part in unusual):
         of_twin.append(f"emotion {unusual[0].partition('=')[2]}")
-    usual = for_profile(SocialMaeConfig, str(config["profile"])).pretraining_epochs
-    if int(config["pretraining_epochs"]) > usual:
-        of_twin.append("longer pre-training")
+    if for_pictures(config):
+        of_twin.append("for pictures")
     if config["labelled_speakers"]:
         of_twin.append(f"{config['labelled_speakers']} labelled people")
     return (
@@ -140,8 +138,8 @@ def kept_drawings(
 ) -> list[Drawing]:
     """Pictures of one corpus that are kept with this book; maybe none.
 
-    Those of a longer pre-training come first, then those of the lowest seed. The strength of
-    planted effects does not count, since pre-training knows nothing of them.
+    Those of the lowest seed come first. The strength of planted effects does not count, since
+    pre-training knows nothing of them.
 
     Args:
         records: Of chapter 7.
@@ -161,7 +159,7 @@ def kept_drawings(
     ]
     if not found:
         return []
-    rows = min(found, key=lambda r: (not longer(r), r.seed)).load_predictions(results)
+    rows = min(found, key=lambda r: r.seed).load_predictions(results)
     own = rows[rows["modality"] == modality]
     return [unpack({**row}) for _, row in own.iterrows()]
 
