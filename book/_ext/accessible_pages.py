@@ -1,4 +1,4 @@
-"""Mend what the theme and Sphinx write that a screen reader cannot use, once the pages are written.
+"""Mend what is hard to read, with a screen reader or without, once the pages are written.
 
 Each entry of `MENDS` says what is wrong. What CSS can mend is in ``book/assets/book.css``.
 """
@@ -20,6 +20,9 @@ MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"<dl>(?=\s*<dd>)"), '<dl role="presentation">'),
     # The entries of a bibliography are in no list that assistive technology would take for one.
     (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
+    # A column of a data frame is as narrow as its longest word, and a number with its interval
+    # breaks into four lines; CSS keeps whole what is short.
+    (re.compile(r"<t([dh])>(?=[^<]{1,30}</t\1>)"), r'<t\1 class="short">'),
     # The map is no single picture: its boxes are links.
     (re.compile(r'(<div class="thesis-map"[^>]*>\s*<svg [^>]*)role="img"'), r'\1role="group"'),
 )

@@ -211,6 +211,22 @@ def test_chapter_has_formulas_figures_and_its_number(open_page, name):
     assert number.strip() == f"{int(name.removeprefix('notebooks/')[:2])}."
 
 
+def test_short_cells_of_data_frames_stay_on_one_line(open_page):
+    page, problems = open_page("notebooks/07_social_mae")
+    lines = page.evaluate(
+        """() => [...document.querySelectorAll(".cell_output table.dataframe td")]
+            .filter((cell) => cell.textContent.length < 30)
+            .map((cell) => {
+                const range = document.createRange();
+                range.selectNodeContents(cell);
+                return new Set([...range.getClientRects()].map((box) => box.top)).size;
+            })"""
+    )
+    assert len(lines) > 100
+    assert max(lines) == 1
+    assert not problems
+
+
 def test_guard_notices_requests_errors_and_missing_files(open_page):
     page, faults = open_page("book/index")
     page.evaluate("fetch('http://192.0.2.1/').catch(() => null)")
