@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
+from thesislib.figures.probes import LEVELS
 from thesislib.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, style
 from thesislib.models.transformer import visible_tokens
 from thesislib.records.drawings import Drawing
@@ -161,7 +162,8 @@ def spectrogram_reconstruction(drawing: Drawing) -> Figure:
             axis.set_facecolor("#BBBBBB")
             image = axis.imshow(
                 values.T, origin="lower", aspect="auto", vmin=low, vmax=high,
-                extent=(0, len(values) / 100, 0, values.shape[1]), interpolation="nearest",
+                cmap=plt.get_cmap(None, LEVELS // 2), interpolation="nearest",
+                extent=(0, len(values) / 100, 0, values.shape[1]),
             )  # fmt: skip
             axis.set_title(title)
             axis.grid(False)
