@@ -55,6 +55,13 @@ def test_a_conversation_is_well_formed(corpus):
     assert kinds == {"smile", "laugh"}
 
 
+def test_a_short_conversation_may_be_silent():
+    dyads = [simulate_dyad("ccdb", 1, seed=seed, duration_s=5) for seed in range(1500)]
+    silent = [d for d in dyads if not any(person.roles for person in d.participants)]
+    assert silent
+    assert all(0 <= e.start_ms < 5000 for d in silent for p in d.participants for e in p.events)
+
+
 def test_a_dyad_depends_on_its_number_and_seed_alone():
     again = [simulate_dyad("ccdb", 4, seed=2) for _ in range(2)]
     assert again[0] == again[1]

@@ -318,13 +318,14 @@ def _rate_ratio(
     scales: Mapping[str, float],
 ) -> FloatArray:
     """Rate relative to the base rate, ``(N,)``, from role and distance to the nearest turn end."""
-    begin = np.array([s.start_ms for s in roles])
-    finish = np.array([s.end_ms for s in roles])
-    code = np.array([1 if s.value == "spk" else 2 for s in roles])
+    # A role of no length before all others, so that there is one to look up for whom has none.
+    begin = np.array([-1, *(s.start_ms for s in roles)])
+    finish = np.array([-1, *(s.end_ms for s in roles)])
+    code = np.array([0, *(1 if s.value == "spk" else 2 for s in roles)])
     place = np.searchsorted(begin, times, side="right") - 1
-    inside = (place >= 0) & (times < finish[place])
+    inside = times < finish[place]
     ratio = np.array(ROLE_RATIO[kind])[np.where(inside, code[place], 0)] ** scales["role"]
-    if kind == "laugh":
+    if kind == "laugh" and len(turn_end):
         ends = np.sort(turn_end)
         right = np.minimum(np.searchsorted(ends, times), len(ends) - 1)
         nearest = np.minimum(
