@@ -217,11 +217,11 @@ class LaughConfig(Experiment):
             "preset": "small",
             "width": 8,
             "detect_every_s": 0.5,
-            "epochs": 6,
+            "epochs": 5,
             "fusion_epochs": 12,
             "pretext_clips": 240,
             "precision": "bf16-mixed",
-            "pretext_epochs": 6,
+            "pretext_epochs": 5,
             "replicates": 2000,
         },
         "paper": {

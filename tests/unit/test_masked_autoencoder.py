@@ -30,7 +30,7 @@ from thesislib.models.masked_autoencoder_checkpoints import (
     load_official,
     official_state,
 )
-from thesislib.models.transformer import Block, attention, sine_cosine_positions
+from thesislib.models.transformer import Block, attention, kernel_for, sine_cosine_positions
 
 EIGHT = MaskedAutoencoderConfig(
     image_size=32, audio_frames=64, n_mels=32, width=48, n_heads=4, modality_depth=2,
@@ -218,32 +218,33 @@ def test_a_block_is_torchs_own_pre_norm_layer():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "n_tokens", "explicit"),
+    ("dtype", "n_tokens", "kernel"),
     [
-        (torch.float32, 64, False),
-        (torch.float32, 600, False),
-        (torch.bfloat16, 64, True),
-        (torch.bfloat16, 600, False),
+        (torch.float32, 64, "fused"),
+        (torch.float32, 600, "fused"),
+        (torch.bfloat16, 64, "explicit"),
+        (torch.bfloat16, 600, "head by head"),
     ],
 )
-def test_the_attention_kernel_follows_length_and_type(dtype, n_tokens, explicit, monkeypatch):
-    query, key, value = (
-        torch.randn(1, 2, n_tokens, 16, generator=seeded(i)).to(dtype) for i in range(3)
-    )
-    fused = []
-    kernel = torch.nn.functional.scaled_dot_product_attention
-    monkeypatch.setattr(
-        torch.nn.functional,
-        "scaled_dot_product_attention",
-        lambda *args: fused.append(True) or kernel(*args),
-    )
-    got = attention(query, key, value)
-    assert (not fused) == explicit
-    q, k, v = (x.double() for x in (query, key, value))
+@pytest.mark.parametrize("autocast", [False, True])
+def test_every_attention_kernel_agrees_with_the_formula(dtype, n_tokens, kernel, autocast):
+    inputs = [
+        torch.randn(1, 2, n, 16, generator=seeded(i)).to(dtype).requires_grad_()
+        for i, n in enumerate((n_tokens - 7, n_tokens, n_tokens))
+    ]
+    grad = torch.randn(inputs[0].shape, generator=seeded(3)).to(dtype)
+    assert kernel_for(inputs[1]) == kernel
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast and dtype == torch.bfloat16):
+        got = attention(*inputs)
+    got.backward(grad)
+    q, k, v = (x.detach().double().requires_grad_() for x in inputs)
     exact = (q @ k.transpose(-2, -1) / 4).softmax(-1) @ v
-    tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
+    exact.backward(grad.double())
     assert got.dtype == dtype
-    assert (got.double() - exact).abs().max() < tolerance
+    tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-5
+    pairs = [(got, exact), *zip((x.grad for x in inputs), (q.grad, k.grad, v.grad), strict=True)]
+    for ours, wanted in pairs:
+        assert (ours.double() - wanted).norm() < tolerance * wanted.norm()
 
 
 def test_heads_must_divide_the_width():

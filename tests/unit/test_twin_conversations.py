@@ -131,6 +131,17 @@ def test_ifadv_has_its_sound_twice(tmp_path):
     assert loudest > 0.1
 
 
+def test_a_conversation_may_be_heard_only(tmp_path):
+    root = write_twin(
+        "ndc-me", tmp_path / "heard", dyads=1, duration_s=12, workers=1, effects={"pictures": 0}
+    )
+    recordings = dyadic.load_recordings(root, "ndc-me")
+    assert [len(read_video_audio(r.video_path)) // 16_000 for r in recordings] == [12, 12]
+    for recording in recordings:
+        with av.open(str(recording.video_path)) as container:
+            assert [stream.type for stream in container.streams] == ["audio"]
+
+
 def test_a_null_twin_says_so_and_shows_it(tmp_path):
     root = write_twin(
         "ib", tmp_path / "ib", seed=2, dyads=1, duration_s=60, workers=1,

@@ -28,6 +28,7 @@ from thesislib.corpora.twins.sentences import (
 )
 from thesislib.corpora.twins.voice import effect_scales
 from thesislib.errors import InputError
+from thesislib.signals.video_sound import read_video_audio
 
 SIZES = {"crema-d": 3, "first-impressions": 3, "voxceleb2": 2, "librispeech": 3, "sound-events": 5}
 ON = {"size_pitch": 1.0, "background": 1.0, "synchrony": 1.0}
@@ -123,6 +124,23 @@ def test_the_same_sound_lies_in_the_files_of_sound_alone(twins):
     for path in twins["voxceleb2"].rglob("*.m4a"):
         with av.open(str(path)) as container:
             assert [stream.type for stream in container.streams] == ["audio"]
+
+
+@pytest.mark.parametrize("corpus", ["crema-d", "voxceleb2", "sound-events"])
+def test_a_twin_without_pictures_has_the_same_sound(twins, corpus, tmp_path):
+    heard = write(corpus, tmp_path / "heard", effects={"pictures": 0})
+    layout = reader(corpus)
+    assert layout.check(heard) == []
+    assert len(layout.load_clips(heard)) == SIZES[corpus]
+    for row in described(heard)["clips"]:
+        with av.open(str(heard / row["file"])) as container:
+            assert [stream.type for stream in container.streams] == ["audio"]
+        one, two = (read_video_audio(root / row["file"]) for root in (heard, twins[corpus]))
+        assert abs(len(one) - len(two)) <= 2048
+        n = min(len(one), len(two)) - 2048
+        assert np.corrcoef(one[:n], two[:n])[0, 1] > 0.99
+    for path in [*heard.rglob("*.wav"), *heard.rglob("*.m4a")]:
+        assert path.read_bytes() == (twins[corpus] / path.relative_to(heard)).read_bytes()
 
 
 @pytest.mark.parametrize("corpus", ["crema-d", "librispeech", "sound-events"])

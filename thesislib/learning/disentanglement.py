@@ -214,6 +214,8 @@ def load(config: DisentanglementConfig, item: str) -> Corpus:
         if strength != 1:
             acoustic = [effect for effect in EFFECTS if effect.startswith("emotion_")]
             size["effects"] = dict.fromkeys(acoustic, strength)
+        if name not in ("emodb-twin", "librispeech-twin"):  # the others have pictures, too
+            size["effects"] = size.get("effects", {}) | {"pictures": 0.0}
         if name != "emodb-twin":
             size["workers"] = config.threads
     return load_corpus(name, **size)

@@ -78,7 +78,9 @@ def event_ast(
         InputError: the twin cannot be written.
     """
     config = ast_sizes(window_s)
-    corpus = load_corpus("sound-events-twin", clips=clips, seed=seed, workers=workers)
+    corpus = load_corpus(
+        "sound-events-twin", clips=clips, seed=seed, effects={"pictures": 0.0}, workers=workers
+    )
     generator = torch.Generator().manual_seed(seed)
     encoder = build_ast(config, generator)
     windows = read_windows(corpus.clips, window_s, every=True, say=say)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from thesislib.errors import InputError
 
 EXPLICIT_BELOW_TOKENS = 512
-"""Sequences shorter than this take explicit attention on a CPU in bfloat16.
+"""Sequences shorter than this take explicit attention on a CPU in bfloat16, longer ones the same
+one head at a time.
 
-Measured on one thread of a CPU with AVX-512 BF16 (batch 4, 12 heads of 64; forward and backward
-in ms, fused against explicit): 128 tokens 31/8, 196: 51/23, 324: 79/45, 512: 165/90, 784: 338/264
-with little lead left and four times the memory of 384, 1296: the fused kernel's forward pass wins.
+Measured on one thread of a CPU with AVX-512 BF16 (batch 4; forward and backward in ms, fused,
+explicit, one head at a time): 12 heads of 64: 128 tokens 25/9/10, 324: 77/46/56, 512: 206/82/96,
+1296: 1050/957/660; 16 heads of 32, 1296: 762/774/543. Without gradients one head at a time is the
+fastest of all from 512 tokens on (51/38/32; 1296: 286/358/200), and needs the memory of one head.
 In float32 the fused kernel wins or draws at every length (324: 63/76, 1296: 1106/2490).
 """
 
@@ -30,25 +33,58 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         value: `(B, heads, M, head_width)`.
 
     Returns:
-        `(B, heads, N, head_width)`; both kernels agree up to rounding.
+        `(B, heads, N, head_width)`; all kernels agree up to rounding.
 
     >>> q = torch.ones(1, 1, 3, 2)
     >>> attention(q, q, torch.tensor([[[[0.0], [3.0], [6.0]]]])).flatten().tolist()
     [3.0, 3.0, 3.0]
     """
-    if use_explicit_kernel(key):
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        return scores.softmax(dim=-1) @ value
-    return F.scaled_dot_product_attention(query, key, value)
+    kernel = kernel_for(key)
+    if kernel == "fused":
+        return F.scaled_dot_product_attention(query, key, value)
+    query = query * query.shape[-1] ** -0.5
+    if kernel == "explicit":
+        return (query @ key.transpose(-2, -1)).softmax(dim=-1) @ value
+    heads = (x.flatten(0, 1) for x in (query, key, value))
+    return _HeadByHead.apply(*heads).unflatten(0, query.shape[:2])
 
 
-def use_explicit_kernel(key: Tensor) -> bool:
-    """Whether explicit attention beats the fused kernel for keys `(B, heads, M, head_width)`."""
-    return (
-        key.device.type == "cpu"
-        and key.dtype == torch.bfloat16
-        and key.shape[-2] < EXPLICIT_BELOW_TOKENS
-    )
+def kernel_for(key: Tensor) -> Literal["fused", "explicit", "head by head"]:
+    """The fastest kernel for keys `(B, heads, M, head_width)`."""
+    if key.device.type != "cpu" or key.dtype != torch.bfloat16:
+        return "fused"
+    if key.shape[-2] < EXPLICIT_BELOW_TOKENS:
+        return "explicit"
+    return "fused" if torch.compiler.is_compiling() else "head by head"
+
+
+class _HeadByHead(torch.autograd.Function):
+    """Attention whose scores stay in the cache: one head at a time, scores made again backwards.
+
+    Queries, scaled, keys and values `(B * heads, N, head_width)`.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        mixed = torch.empty_like(query)
+        for q, k, v, out in zip(query, key, value, mixed, strict=True):
+            torch.mm((q @ k.T).softmax(dim=-1), v, out=out)
+        ctx.save_for_backward(query, key, value, mixed)
+        return mixed
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value, mixed = ctx.saved_tensors  # type: ignore[attr-defined]
+        grads = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        shift = (grad * mixed).sum(dim=-1, keepdim=True)
+        rows = zip(query, key, value, grad, shift, *grads, strict=True)
+        for q, k, v, g, mean, grad_q, grad_k, grad_v in rows:
+            weights = (q @ k.T).softmax(dim=-1)
+            torch.mm(weights.T, g, out=grad_v)
+            scores = (g @ v.T).sub_(mean).mul_(weights)
+            torch.mm(scores, k, out=grad_q)
+            torch.mm(scores.T, q, out=grad_k)
+        return grads
 
 
 class SelfAttention(nn.Module):

@@ -30,6 +30,7 @@ EFFECTS: Mapping[str, str] = {
     "accent": "share of syllables said in the actor's accent",
     "raters": "how far raters' choices follow the emotion that shows",
     "camera": "noise, blur, vignette, exposure and colour of the pictures",
+    "pictures": "0 leaves the pictures out: sound alone, written many times as fast",
     "room": "amplitude of the noise of room and microphone",
 }
 """Names of the planted effects: 1 is the documented size, 0 switches one off."""
@@ -99,7 +100,9 @@ def plan(
                 syllables=said,
                 emotion=emotion,
                 intensity=_intensity(emotion, level, generator),
-                camera=CAMERA.scaled(picture=scales["camera"], room=scales["room"]),
+                camera=CAMERA.scaled(
+                    picture=scales["camera"], room=scales["room"], pictures=scales["pictures"]
+                ),
                 setting=STUDIO,
                 factors={"sentence": sentence, "level": level, "accent": accent},
             )

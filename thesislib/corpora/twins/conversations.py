@@ -58,6 +58,7 @@ EFFECTS: Mapping[str, str] = {
     **{name: what for name, what in people.EFFECTS.items() if not name.startswith("emotion_")},
     **annotators.EFFECTS,
     "camera": "noise, blur, vignette, exposure and colour of the pictures",
+    "pictures": "0 leaves the pictures out: sound alone, written many times as fast",
     "room": "amplitude of the noise of room and microphone",
 }
 """Names of all planted effects: 1 is the documented size, 0 switches one off."""
@@ -193,7 +194,9 @@ def _of(known: Mapping[str, str], scales: Mapping[str, float]) -> dict[str, floa
 
 
 def _faults(scales: Mapping[str, float]) -> dict[str, float]:
-    return {"picture": scales["camera"], "room": scales["room"]}
+    return {
+        "picture": scales["camera"], "room": scales["room"], "pictures": scales["pictures"],
+    }  # fmt: skip
 
 
 def _film_dyad(job: _Job) -> list[dict[str, Any]]:

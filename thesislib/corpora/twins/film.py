@@ -63,6 +63,7 @@ class Camera:
         audio_rate: Of the sound in the file, in hertz.
         audio_bit_rate: Of the sound in the file, in bit/s.
         room_db: Noise of room and microphone, in dB below full scale; None for none.
+        pictures: False for a file of sound alone.
     """
 
     fps: int
@@ -83,6 +84,7 @@ class Camera:
     audio_rate: int = 48_000
     audio_bit_rate: int = 96_000
     room_db: float | None = -60.0
+    pictures: bool = True
 
     def __post_init__(self) -> None:
         height, width = self.height_width
@@ -99,13 +101,14 @@ class Camera:
         """Height and width in pixels."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
-    def scaled(self, *, picture: float = 1.0, room: float = 1.0) -> Camera:
+    def scaled(self, *, picture: float = 1.0, room: float = 1.0, pictures: float = 1.0) -> Camera:
         """The camera with its faults multiplied: 1 keeps them, 0 takes them away.
 
         Args:
             picture: Of noise, blur, vignette and departures of exposure and colour; the codec
                 stays.
             room: Of the amplitude of the room's noise.
+            pictures: 0 leaves the pictures out.
 
         >>> Camera(fps=25, white_balance=(1.21, 1.0, 1.0)).scaled(picture=0.5).white_balance[0]
         1.1
@@ -124,6 +127,7 @@ class Camera:
             white_balance=(red, green, blue),
             vignette=min(picture * self.vignette, 1.0),
             room_db=room_db,
+            pictures=pictures > 0,
         )
 
 
@@ -181,6 +185,10 @@ def open_film(
                     nonlocal frames_written, samples_written
                     heard = record_sound(block.waveform, camera, chance)
                     _check_lengths(path, len(heard), len(block.motion), camera.fps)
+                    if pictures is None:
+                        container.mux(sound.encode(_audio_frame(heard, samples_written)))
+                        samples_written += len(heard)
+                        return heard
                     done = start = 0
                     chunks = render(person.identity, block.motion, camera.height_width, _CHUNK)
                     for drawn in chunks:
@@ -200,7 +208,8 @@ def open_film(
                     return heard
 
                 yield write
-                container.mux(pictures.encode())
+                if pictures is not None:
+                    container.mux(pictures.encode())
                 container.mux(sound.encode())
         except av.FFmpegError as error:
             problem = f"cannot be written ({error.strerror or error})"
@@ -277,7 +286,16 @@ def _optics(camera: Camera, chance: torch.Generator) -> tuple[Tensor, Tensor]:
 
 def _add_streams(
     container: OutputContainer, camera: Camera
-) -> tuple[av.VideoStream, av.AudioStream]:
+) -> tuple[av.VideoStream | None, av.AudioStream]:
+    pictures = _add_pictures(container, camera) if camera.pictures else None
+    sound = container.add_stream(camera.audio_codec, rate=camera.audio_rate, layout="mono")
+    if not isinstance(sound, av.AudioStream):
+        raise InputError(camera.audio_codec, "encodes no sound", "use aac")
+    sound.bit_rate = camera.audio_bit_rate
+    return pictures, sound
+
+
+def _add_pictures(container: OutputContainer, camera: Camera) -> av.VideoStream:
     height, width = camera.height_width
     options = {"g": str(max(1, round(camera.gop_s * camera.fps)))}
     if camera.video_codec == "libx264":
@@ -291,11 +309,7 @@ def _add_streams(
     pictures.thread_count = 1  # one process draws one recording; and its bytes depend on nothing
     if camera.bit_rate:
         pictures.bit_rate = camera.bit_rate
-    sound = container.add_stream(camera.audio_codec, rate=camera.audio_rate, layout="mono")
-    if not isinstance(sound, av.AudioStream):
-        raise InputError(camera.audio_codec, "encodes no sound", "use aac")
-    sound.bit_rate = camera.audio_bit_rate
-    return pictures, sound
+    return pictures
 
 
 def _audio_frame(waveform: Tensor, position: int) -> AudioFrame:

@@ -54,6 +54,7 @@ VOXCELEB2_EFFECTS: Mapping[str, str] = {
     "accent": "share of syllables said in the speaker's accent",
     "setting": "light, background and clothes of each video instead of the speaker's own",
     "camera": "noise, blur, vignette, exposure and colour of the pictures",
+    "pictures": "0 leaves the pictures out: sound alone, written many times as fast",
     "noise": "amplitude of the noise around the speaker",
     "reverberation": "amplitude of the room's echo",
     "music": "amplitude of music in three videos of ten",
@@ -63,6 +64,7 @@ FIRST_IMPRESSIONS_EFFECTS: Mapping[str, str] = {
     **{name: what for name, what in PERSON_EFFECTS.items() if not name.startswith("emotion_")},
     "raters": "how far the annotated traits follow the person's own",
     "camera": "noise, blur, vignette, exposure and colour of the pictures",
+    "pictures": "0 leaves the pictures out: sound alone, written many times as fast",
     "room": "amplitude of the noise of room and microphone",
 }
 """The same of the twin of First Impressions."""
@@ -102,7 +104,7 @@ def plan_voxceleb2(
         accent = list(ACCENTS)[number // 2 % len(ACCENTS)]
         said = speak(VOXCELEB2, sentence, scales["sentence"], generator)
         own = chance(seed, f"{VOXCELEB2} video {video}")
-        camera = _camera(own).scaled(picture=scales["camera"])
+        camera = _camera(own).scaled(picture=scales["camera"], pictures=scales["pictures"])
         acoustics = draw_acoustics(
             own, room=scales["reverberation"], noise=scales["noise"], music=scales["music"]
         )
@@ -172,7 +174,9 @@ def plan_first_impressions(
                            float(np.exp(0.04 * _normal(own)))),
             vignette=float(own.uniform(0, 0.2)), profile="high", audio_rate=44_100,
             audio_bit_rate=128_000, room_db=room_db,
-        ).scaled(picture=scales["camera"], room=scales["room"])  # fmt: skip
+        ).scaled(
+            picture=scales["camera"], room=scales["room"], pictures=scales["pictures"],
+        )  # fmt: skip
         part, sex = PARTS[person], ("male", "female")[number % 2]
         file = f"{part}-videos/{video}.{cut:03}.mp4"
         events = spontaneous_events(
