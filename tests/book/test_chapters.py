@@ -44,6 +44,23 @@ def pictures(path):
     ]
 
 
+def tables(path):
+    """The `figure` metadata of the cells that print a table and show it."""
+    return [
+        cell["metadata"].get("mystnb", {}).get("figure", {})
+        for cell in cells(path, "code")
+        if not {"remove-output", "remove-cell"} & set(cell["metadata"].get("tags", []))
+        and any(
+            "<table" in "".join(output.get("data", {}).get("text/html", ""))
+            for output in cell["outputs"]
+        )
+    ]
+
+
+def table_names(told):
+    return [name for name in told.get("classes", "").split() if name.startswith("tab-")]
+
+
 def ending(path):
     return prose(path).split("\n## In brief", 1)[1]
 
@@ -72,6 +89,25 @@ def test_every_figure_that_is_referred_to_is_there():
     known = {told["figure"].get("name") for path in NOTEBOOKS for told in pictures(path)}
     known |= {name for text in texts for name in re.findall(r"^:name: (fig-\S+)", text, re.M)}
     used = {name for text in texts for name in re.findall(r"\{numref\}`(fig-[^`]+)`", text)}
+    assert used
+    assert used <= known
+
+
+@each_chapter
+def test_every_table_has_a_number_a_caption_and_a_name(path):
+    for told in tables(path):
+        assert "cell-table" in told.get("classes", "").split(), told
+        assert len(told["caption"].split()) >= 3, told
+        (name,) = table_names(told)
+        assert re.fullmatch(r"tab-[a-z0-9-]+", name), told
+
+
+def test_every_table_that_is_referred_to_is_there_once():
+    names = [name for path in NOTEBOOKS for told in tables(path) for name in table_names(told)]
+    assert len(names) == len(set(names)) > 50
+    text = "\n".join(prose(path) for path in NOTEBOOKS)
+    known = {*names, *re.findall(r"^:name: (tab-\S+)", text, re.M)}
+    used = set(re.findall(r"\{numref\}`(tab-[^`]+)`", text))
     assert used
     assert used <= known
 
