@@ -96,12 +96,13 @@ def models_table(
         for metric in metrics:
             key = f"{metric}, {record.configuration['start']}"
             cells[record.configuration["model"]][key].append(record.metrics[metric])
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             model: {key: spread(found) for key, found in columns.items()}
             for model, columns in cells.items()
         }
-    ).T.rename_axis("model")
+    ).T
+    return table.fillna(spread([])).rename_axis("model")
 
 
 def spread(estimates: Iterable[Estimate]) -> str:
