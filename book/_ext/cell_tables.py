@@ -18,6 +18,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 MARK = "cell-table"
 PREFIX = "tab-"
+SCROLLS = "cell_output"  # where the theme lets whoever has no mouse scroll wide outputs
 
 
 class cell_table(nodes.figure):  # noqa: N801 - docutils names its nodes so
@@ -50,7 +51,7 @@ class NumberTables(SphinxTransform):
                     f"{self.env.docname}, line {figure.line}: a table needs one caption and one "
                     f"class {PREFIX}NAME, not {len(captions)} and {names}"
                 )
-            last = cell_table("", *rest, *captions, classes=[MARK], names=names)
+            last = cell_table("", *rest, *captions, classes=[MARK, SCROLLS], names=names)
             last.source, last.line = figure.source, figure.line
             figure.replace_self(last)
             self.document.note_explicit_target(last, last)
