@@ -312,6 +312,12 @@ def run(
 @app.command()
 def train(
     chapter: Annotated[str, typer.Argument(help="Two digits, as in 06.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--experiment", metavar="NAME", help="Where a chapter has several; default its first."
+        ),
+    ] = "",
     parameter: Annotated[
         list[str] | None,
         typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable."),
@@ -324,7 +330,9 @@ def train(
 ) -> None:
     """Train and evaluate one configuration of a chapter, without its notebook; leave its records.
 
-    What was trained is kept under data/cache, so that a run that was stopped goes on.
+    What was trained is kept under data/cache, so that a run that was stopped goes on. Chapter 08
+    has two experiments, `disentanglement` and `main_branch`. Examples: `thesis train 08`, or
+    `thesis train 08 --experiment main_branch -p corpus emodb --profile small --out results`.
     """
     import importlib
 
@@ -332,11 +340,11 @@ def train(
     from thesislib.files import resolve
 
     _use(data_root)
-    kind = experiment(chapter, trained=True)
+    kind = experiment(chapter, trained=True, name=name)
     given = dict(_name_and_value(pair) for pair in parameter or [])
-    for name in ("profile", "out"):
-        if name in given:
-            raise InputError(f"option -p {name}", "has an option of its own", f"write --{name}")
+    for option in ("profile", "out"):
+        if option in given:
+            raise InputError(f"option -p {option}", "has an option of its own", f"write --{option}")
     folder = (out or resolve("data/results")).resolve()
     config = for_profile(kind, profile, **given, out=str(folder))
     import torch  # after the parameters are known to be good

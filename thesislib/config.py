@@ -35,7 +35,9 @@ class Experiment:
     A subclass also says where the code begins that makes its predictions (`CODE`, modules), and
     which module runs it with ``run(config, *, say=...) -> list[RunRecord]`` (`RUN`). Without the
     latter the steps stand in the chapter's notebook: its cells tagged ``train`` and ``evaluate``
-    then count as code too, and the notebook is what is run. A chapter has at most one of each.
+    then count as code too, and the notebook is what is run. A chapter has at most one of these. Of
+    several that modules run, the first in `EXPERIMENTS` is what ``thesis train`` takes, and the
+    others are asked for by name.
     """
 
     CODE: ClassVar[tuple[str, ...]]
@@ -79,7 +81,13 @@ class Experiment:
             f" -p {name} {shlex.quote(spelled(value))}" for name, value in self.changed().items()
         )
         verb = "train" if self.RUN else "run"
-        return f"thesis {verb} {self.CHAPTER}{options} --profile {self.profile}"
+        name = f" --experiment {experiment_name(type(self))}" if self._to_be_named() else ""
+        return f"thesis {verb} {self.CHAPTER}{name}{options} --profile {self.profile}"
+
+    def _to_be_named(self) -> bool:
+        """Whether a module runs it and another one is what the chapter trains by default."""
+        trained = [kind for kind in EXPERIMENTS if kind.RUN and kind.CHAPTER == self.CHAPTER]
+        return type(self) in trained[1:]
 
     def changed(self) -> dict[str, Any]:
         """The parameters that differ from those of the profile."""
@@ -136,13 +144,8 @@ class MainBranchConfig(Experiment):
         regularisation_c: Inverse strength of the probe's L2 penalty.
     """
 
-    CODE = (
-        "thesislib.learning.main_branch",
-        "thesislib.learning.features",
-        "thesislib.models.checkpoints",
-        "thesislib.corpora.emodb",
-        "thesislib.corpora.twins.emodb",
-    )
+    CODE = ("thesislib.learning.main_branch", "thesislib.corpora.twins.emodb")
+    RUN = "thesislib.learning.main_branch"
     CHAPTER = "08"
     CORPORA = ("emodb",)
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
@@ -731,7 +734,17 @@ EXPERIMENTS: tuple[type[Experiment], ...] = (
     MainBranchConfig,
     SocialMaeConfig,
 )
+"""All experiments; the first of a chapter's trained ones is its default."""
 Kind = TypeVar("Kind", bound=Experiment)
+
+
+def experiment_name(kind: type[Experiment]) -> str:
+    """Name of an experiment as grids and ``--experiment`` spell it: that of its class.
+
+    >>> experiment_name(MainBranchConfig)
+    'main_branch'
+    """
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__.removesuffix("Config")).lower()
 
 
 def for_profile(kind: type[Kind], profile: str, **given: Any) -> Kind:  # noqa: ANN401
@@ -753,24 +766,35 @@ def for_profile(kind: type[Kind], profile: str, **given: Any) -> Kind:  # noqa: 
     return kind(**{**kind.SIZES[profile], **chosen, "profile": profile})
 
 
-def experiment(chapter: str, *, trained: bool) -> type[Experiment]:
+def experiment(chapter: str, *, trained: bool, name: str = "") -> type[Experiment]:
     """The experiment of a chapter that a module runs (`trained`), or that its notebook runs.
 
+    Args:
+        chapter: Two digits.
+        trained: Which of the two.
+        name: Of the experiment, see `experiment_name`; the chapter's first without it.
+
     Raises:
-        InputError: the chapter has none of this sort.
+        InputError: the chapter has none of this sort, or none of this name.
 
     >>> experiment("05", trained=False).__name__
     'AgreementConfig'
+    >>> experiment("08", trained=True, name="main_branch").__name__
+    'MainBranchConfig'
     """
     sort = [kind for kind in EXPERIMENTS if bool(kind.RUN) == trained]
-    for kind in sort:
-        if chapter == kind.CHAPTER:
-            return kind
-    known = ", ".join(sorted({kind.CHAPTER for kind in sort})) or "none yet"
-    verb = "train" if trained else "run"
-    raise InputError(
-        f"chapter {chapter}", f"has nothing for `thesis {verb}`", f"the chapters are: {known}"
-    )
+    known = {experiment_name(kind): kind for kind in sort if chapter == kind.CHAPTER}
+    if not known:
+        chapters = ", ".join(sorted({kind.CHAPTER for kind in sort})) or "none yet"
+        verb = "train" if trained else "run"
+        raise InputError(
+            f"chapter {chapter}",
+            f"has nothing for `thesis {verb}`",
+            f"the chapters are: {chapters}",
+        )
+    if name and name not in known:
+        raise InputError("option --experiment", f"cannot be {name!r}", f"choose {', '.join(known)}")
+    return known[name or next(iter(known))]
 
 
 def from_notebook(kind: type[Kind], namespace: dict[str, Any]) -> Kind:

@@ -103,7 +103,8 @@ def test_a_result_is_a_button_that_opens_what_made_it(build):
     button = re.search(r'<button type="button" class="result" popovertarget="(.+?)">(.+?)</', html)
     assert button[2] == cite(f"{RUN}::uar:.3f", RESULTS).text
     panel = html.split(f'id="{button[1]}"')[1].split("</p>")[0]
-    for value in (RUN, "thesis run 08 -p corpus emodb --profile small"):
+    command = "thesis train 08 --experiment main_branch -p corpus emodb --profile small"
+    for value in (RUN, command):
         assert value in panel
 
 

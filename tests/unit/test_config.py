@@ -2,7 +2,14 @@ import dataclasses
 
 import pytest
 
-from thesislib.config import EXPERIMENTS, PROFILES, MainBranchConfig, for_profile
+from thesislib.config import (
+    EXPERIMENTS,
+    PROFILES,
+    AgreementConfig,
+    DisentanglementConfig,
+    MainBranchConfig,
+    for_profile,
+)
 from thesislib.errors import InputError
 from thesislib.files import project_root
 
@@ -59,16 +66,14 @@ def test_a_notebooks_parameters_are_the_fields():
     from thesislib.config import from_notebook
     from thesislib.notebooks import find_notebook
 
-    runs_itself = {kind.CHAPTER for kind in EXPERIMENTS if not kind.RUN}
-    for kind in EXPERIMENTS:
-        if kind.RUN and kind.CHAPTER in runs_itself:
-            continue  # a chapter's second experiment: its notebook has the first one's parameters
-        if kind.RUN and kind.CHAPTER not in CHAPTERS:
-            continue  # its chapter is not in the book yet; `thesis train` runs it
-        cells = nbformat.read(find_notebook(kind.CHAPTER), as_version=4).cells
+    for chapter in {kind.CHAPTER for kind in EXPERIMENTS} & CHAPTERS:
+        cells = nbformat.read(find_notebook(chapter), as_version=4).cells
         (source,) = (c.source for c in cells if "parameters" in c.metadata.get("tags", []))
         namespace = {}
         exec(source, namespace)
+        page = "\n".join(c.source for c in cells)
+        (kind,) = (k for k in EXPERIMENTS if f"from_notebook({k.__name__}, globals())" in page)
+        assert chapter == kind.CHAPTER
         assert from_notebook(kind, namespace) == for_profile(kind, "tiny")
 
 
@@ -78,6 +83,15 @@ def test_an_unknown_profile_is_refused():
 
 
 def test_the_command_names_what_differs_from_the_profile():
-    config = for_profile(MainBranchConfig, "small", corpus="emodb", seed=1, out="elsewhere")
-    assert config.command() == "thesis run 08 -p corpus emodb -p seed 1 --profile small"
-    assert for_profile(MainBranchConfig, "tiny").command() == "thesis run 08 --profile tiny"
+    config = for_profile(AgreementConfig, "small", corpus="ifadv", seed=1, out="elsewhere")
+    assert config.command() == "thesis run 05 -p corpus ifadv -p seed 1 --profile small"
+    assert for_profile(AgreementConfig, "tiny").command() == "thesis run 05 --profile tiny"
+
+
+def test_the_command_names_an_experiment_that_is_not_its_chapters_first():
+    first = for_profile(DisentanglementConfig, "tiny", seed=1)
+    assert first.command() == "thesis train 08 -p seed 1 --profile tiny"
+    second = for_profile(MainBranchConfig, "small", corpus="emodb")
+    assert second.command() == (
+        "thesis train 08 --experiment main_branch -p corpus emodb --profile small"
+    )

@@ -15,7 +15,14 @@ import yaml
 
 from thesislib import files
 from thesislib.caching import cache_folder, cache_key
-from thesislib.config import EXPERIMENTS, MainBranchConfig, experiment, for_profile
+from thesislib.config import (
+    EXPERIMENTS,
+    DisentanglementConfig,
+    MainBranchConfig,
+    experiment,
+    experiment_name,
+    for_profile,
+)
 from thesislib.errors import InputError
 from thesislib.locking import exclusive
 from thesislib.records.record import RunRecord, read_record
@@ -117,8 +124,8 @@ def test_an_entry_stands_for_the_product_of_its_lists(tmp_path):
     config = for_profile(MainBranchConfig, "small", window_s=1.0, seed=3)
     assert jobs[1].config == config.as_dict()
     assert jobs[1].command[3:] == (
-        "run", "08", "-p", "seed", "3", "-p", "window_s", "1.0", "--profile", "small",
-        "--out", str(tmp_path / "out"),
+        "train", "08", "--experiment", "main_branch", "-p", "seed", "3", "-p", "window_s", "1.0",
+        "--profile", "small", "--out", str(tmp_path / "out"),
     )  # fmt: skip
     assert load_jobs(tmp_path, profile="tiny", out=tmp_path) == []
 
@@ -175,11 +182,23 @@ def test_the_grids_of_the_book_are_whole(profile, tmp_path):
         assert sum(job.chapter == "05" for job in jobs) >= 9
 
 
-def test_no_chapter_has_two_experiments_of_one_sort():
-    sorts = [(kind.CHAPTER, bool(kind.RUN)) for kind in EXPERIMENTS]
-    assert len(sorts) == len(set(sorts))
+def test_an_experiment_is_found_by_its_chapter_and_its_name():
+    assert experiment("08", trained=True) is DisentanglementConfig
+    assert experiment("08", trained=True, name="disentanglement") is DisentanglementConfig
+    assert experiment("08", trained=True, name="main_branch") is MainBranchConfig
+    with pytest.raises(
+        InputError, match="option --experiment: cannot be 'laugh'; choose disentang"
+    ):
+        experiment("08", trained=True, name="laugh")
     with pytest.raises(InputError, match="chapter 05: has nothing for `thesis train`"):
         experiment("05", trained=True)
+
+
+def test_no_two_experiments_answer_to_the_same_command():
+    run_by_notebook = [kind.CHAPTER for kind in EXPERIMENTS if not kind.RUN]
+    assert len(run_by_notebook) == len(set(run_by_notebook))
+    names = [(kind.CHAPTER, experiment_name(kind)) for kind in EXPERIMENTS]
+    assert len(names) == len(set(names))
 
 
 def test_the_profile_for_a_cluster_names_options_of_snakemake():

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -57,9 +58,29 @@ def test_train_runs_the_module_of_a_chapter(thesis, trial, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "module"),
+    [
+        ((), "disentanglement"),
+        (("--experiment", "disentanglement"), "disentanglement"),
+        (("--experiment", "main_branch"), "main_branch"),
+    ],
+)
+def test_of_two_experiments_train_runs_the_first_or_the_one_that_is_named(
+    thesis, monkeypatch, tmp_path, words, module
+):
+    ran = []
+    for name in ("disentanglement", "main_branch"):
+        run = partial(lambda name, config, *, say: ran.append(name) or [], name)
+        monkeypatch.setattr(f"thesislib.learning.{name}.run", run)
+    code, out, _ = thesis("train", "08", *words, "--out", tmp_path)
+    assert (code, out, ran) == (0, f"{tmp_path}: 0 records written\n", [module])
+
+
+@pytest.mark.parametrize(
     ("words", "line"),
     [
         (("train", "05"), "error: chapter 05: has nothing for `thesis train`; the chapters are: "),
+        (("train", "08", "--experiment", "laugh"), "error: option --experiment: cannot be 'laugh'"),
         (("train", "66", "-p", "colour", "red"), "error: parameter colour: cannot be 'red'"),
         (("train", "66", "-p", "out", "x"), "error: option -p out: has an option of its own"),
         (("reproduce", "--profile", "huge"), "error: option --profile: cannot be 'huge'"),

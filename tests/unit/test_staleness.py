@@ -6,21 +6,21 @@ import subprocess
 import pytest
 
 from thesislib import code, files
-from thesislib.config import MainBranchConfig, for_profile
+from thesislib.config import EXPERIMENTS, AgreementConfig, MainBranchConfig, for_profile
 from thesislib.corpora.manifest import load_manifest
 from thesislib.errors import InputError
 from thesislib.records import provenance
-from thesislib.reproduce.staleness import read_documents, verdict
+from thesislib.reproduce.staleness import experiment_of, read_documents, verdict
 
 
-def fresh(**given):
+def fresh(kind=MainBranchConfig, **given):
     """A record as today's code would make it, without what nobody compares."""
-    config = for_profile(MainBranchConfig, "small", **given)
+    config = for_profile(kind, "small", **given)
     pins = (files.project_root() / "constraints.txt").read_text().splitlines()
     torch = next(line for line in pins if line.startswith("torch==")).removeprefix("torch==")
     return {
         "run_id": "08-x",
-        "chapter": "08",
+        "chapter": kind.CHAPTER,
         "profile": "small",
         "corpus": "emodb",
         "config": config.as_dict(),
@@ -28,8 +28,8 @@ def fresh(**given):
         "environment": {"torch": f"{torch}+cpu"},
         "command": config.command(),
         "manifest_sha256": load_manifest("emodb").sha256,
-        "training_sha256": provenance.training_sha256(MainBranchConfig),
-        "evaluation_sha256": provenance.evaluation_sha256(MainBranchConfig),
+        "training_sha256": provenance.training_sha256(kind),
+        "evaluation_sha256": provenance.evaluation_sha256(kind),
         "predictions": "predictions/08-x.parquet",
     }
 
@@ -37,6 +37,13 @@ def fresh(**given):
 def test_todays_record_is_fresh_and_so_is_one_with_parameters_of_its_own():
     assert not verdict(fresh()).stale
     assert not verdict(fresh(seed=3, regularisation_c=1e-05, encoder="no")).stale
+
+
+@pytest.mark.parametrize("kind", EXPERIMENTS)
+def test_the_command_of_a_record_leads_back_to_its_experiment(kind):
+    record = fresh(kind, seed=1)
+    assert experiment_of(record) is kind
+    assert not verdict(record).stale
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,8 @@ def test_todays_record_is_fresh_and_so_is_one_with_parameters_of_its_own():
         ({"manifest_sha256": "x"}, "manifest changed: data_manifests/emodb.json"),
         ({"corpus": "iemocap"}, "iemocap: has no manifest"),
         ({"command": "thesis train 77 --profile small"}, "chapter 08 has no experiment"),
+        ({"command": "thesis run 08 --profile small"}, "chapter 08 has no experiment"),
+        ({"command": "thesis train 08 --experiment x"}, "chapter 08 has no experiment"),
         ({"commit": "--output=x", "training_sha256": "x"}, "code of training changed"),
     ],
 )
@@ -88,7 +97,7 @@ def test_git_knows_what_changed(project, monkeypatch):
     for name in "bcd":
         (package / f"{name}.py").write_text("x = 1\n")
     cell = {"cell_type": "code", "metadata": {"tags": ["train"]}, "source": ["x = 1"]}
-    notebook = project / "notebooks" / "08_x.ipynb"
+    notebook = project / "notebooks" / "05_x.ipynb"
     notebook.write_text(json.dumps({"cells": [cell]}))
     (project / "data_manifests" / "emodb.json").write_text('{"name": "emodb"}')
     lock = project / "constraints.txt"
@@ -97,10 +106,10 @@ def test_git_knows_what_changed(project, monkeypatch):
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *arguments], check=True)
     monkeypatch.setattr(code, "PACKAGE", package)
-    monkeypatch.setattr(MainBranchConfig, "CODE", ("thesislib.a",))
+    monkeypatch.setattr(AgreementConfig, "CODE", ("thesislib.a",))
     monkeypatch.setattr(provenance, "EVALUATION", ("thesislib.d",))
     code.imported_modules.cache_clear()
-    record = fresh() | {"commit": provenance.commit()}
+    record = fresh(AgreementConfig) | {"commit": provenance.commit()}
     assert not verdict(record).stale
 
     (package / "b.py").write_text("x = 1  # a remark\n")
@@ -111,7 +120,7 @@ def test_git_knows_what_changed(project, monkeypatch):
     code.imported_modules.cache_clear()
     assert verdict(record).reasons == (
         f"code of training changed since {record['commit'][:8]}: thesislib.c, thesislib.e, "
-        "cells of notebooks/08_x.ipynb",
+        "cells of notebooks/05_x.ipynb",
         "lock file changed: numpy was 1.0 and is 1.1",
     )
     code.imported_modules.cache_clear()

@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from thesislib import files
-from thesislib.config import EXPERIMENTS, PROFILES, Experiment, for_profile
+from thesislib.config import EXPERIMENTS, PROFILES, Experiment, experiment_name, for_profile
 from thesislib.corpora.acceptance import require_acceptance
 from thesislib.corpora.manifest import load_manifest
 from thesislib.errors import InputError
@@ -61,16 +61,6 @@ class Job:
     threads: int = 1
     memory_mb: int = MEMORY_MB["tiny"]
     missing: str = ""
-
-
-def experiment_name(kind: type[Experiment]) -> str:
-    """Name of an experiment as grids spell it: that of its class.
-
-    >>> from thesislib.config import MainBranchConfig
-    >>> experiment_name(MainBranchConfig)
-    'main_branch'
-    """
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__.removesuffix("Config")).lower()
 
 
 def load_jobs(folder: Path, *, profile: str, out: Path, only: str = "") -> list[Job]:

@@ -78,8 +78,11 @@ def verdict(record: Document) -> Verdict:
 
 def experiment_of(record: Document) -> type[Experiment] | None:
     """The experiment that a record belongs to; None where there is none of this name any more."""
+    command = record["command"]
+    words = [*shlex.split(command), ""]
+    name = words[words.index("--experiment") + 1] if "--experiment" in words else ""
     try:
-        return experiment(record["chapter"], trained=record["command"].startswith("thesis train "))
+        return experiment(record["chapter"], trained=command.startswith("thesis train "), name=name)
     except InputError:
         return None
 
