@@ -170,6 +170,19 @@ def test_two_processes_end_with_the_weights_of_one(alone, together):
         torch.testing.assert_close(first[name], weight, atol=2e-5, rtol=1e-4)
 
 
+def test_accumulated_steps_of_two_processes_are_those_of_one(tmp_path):
+    # Micro-batches of four, and at the end three rows in one piece: two for a process, one for the
+    # other. The contrast is within a micro-batch, however many processes share it.
+    expected = fit(
+        towers(), loss, data(), config=config(accumulate=2), validate=score, progress=False
+    )
+    found = in_two_processes({**TWO, "accumulate": 2}, None, tmp_path / "rank")
+    for history, weights in found:
+        assert_same_curve(history, expected.history)
+        for name, weight in expected.model.state_dict().items():
+            torch.testing.assert_close(weights[name], weight, atol=2e-5, rtol=1e-4)
+
+
 def test_a_killed_process_changes_nothing_after_a_relaunch(together, tmp_path):
     settings = {**TWO, "checkpoint_every": 4}
     codes = in_two_processes(settings, tmp_path / "run", tmp_path / "rank", killed_at=11)
