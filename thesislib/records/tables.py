@@ -53,20 +53,6 @@ def metric_table(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFr
     )
 
 
-def mean_over_seeds(records: Sequence[RunRecord], metric: str = "uar") -> pd.DataFrame:
-    """One metric averaged over seeds, with the lowest and highest; empty without records."""
-    if not records:
-        return pd.DataFrame()
-    rows = pd.DataFrame(
-        [{**record.configuration, "value": record.metrics[metric].value} for record in records]
-    )
-    shown = {
-        cell: f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})"
-        for cell, values in rows.groupby(["features", "task"])["value"]
-    }
-    return _by_depth(pd.Series(shown)).rename_axis(index="features", columns=f"{metric}, probe for")
-
-
 def agreement_by_level(records: Sequence[RunRecord], statistic: str) -> pd.DataFrame:
     """A statistic of agreement for each category and level, averaged; empty without records."""
     if not records:
