@@ -638,6 +638,7 @@ class SocialMaeConfig(Experiment):
             "epochs",
             "devices",
             "accumulate",
+            "head_width",
         ):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "give 1 or more")
         for name in ("pretraining_batch", "batch_size"):
@@ -665,7 +666,9 @@ class SocialMaeConfig(Experiment):
         half = self.strategy == "fsdp" and self.precision == "16-mixed"
         _check(not half, "precision", self.precision, mend)
         learns = self.pretraining != "none"
-        _check(learns or not self.shards, "shards", self.shards, "name the corpus in pretraining")
+        for name in ("shards", "weights"):  # nothing else would read them
+            given = getattr(self, name)
+            _check(learns or not given, name, given, "name the corpus in pretraining")
         alone = self.devices == 1 or learns
         _check(alone, "devices", self.devices, "give 1, or something to pre-train on")
         parts = 2 * self.devices * self.accumulate

@@ -99,6 +99,7 @@ def data_of(windows, corpus="crema-d"):
         ("n_frames", 9), ("model", "resnet"), ("batch_size", 1), ("rates", "best"),
         ("learning_rate", 0.0), ("labelled_speakers", -1), ("strategy", "dp"), ("devices", 0),
         ("accumulate", 0), ("clip_norm", -1.0), ("checkpoint_every", -1), ("precision", "16-true"),
+        ("head_width", 0),
     ],
 )  # fmt: skip
 def test_parameters_that_cannot_be_are_refused_by_name(name, value):
@@ -110,6 +111,7 @@ def test_parameters_that_do_not_go_together_are_refused_by_name():
     for named, given in {
         "precision": {"strategy": "fsdp", "precision": "16-mixed"},
         "devices": {"devices": 2, "pretraining": "none"},
+        "weights": {"weights": "social-mae.pth", "pretraining": "none"},
         "pretraining_batch": {"devices": 2, "accumulate": 3, "pretraining_batch": 8},
     }.items():
         with pytest.raises(InputError, match=f"parameter {named}"):

@@ -25,6 +25,7 @@ from thesislib.records.disentanglement import (
 )
 from thesislib.records.record import RunRecord
 from thesislib.records.reported import reported, reported_table
+from thesislib.records.tables import show_p
 
 PARTS = {
     "I1": "the frozen main branch beats the auxiliary one",
@@ -118,7 +119,7 @@ def claim_table(rows: pd.DataFrame, part: str) -> pd.DataFrame:
         for column, task in (("reported, emotion", "8.2"), ("reported, laughs", "8.4")):
             cells[place, column] = _reported_difference(part, model, first, task)
         numbers = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-        shown = f"{numbers}, p {row['p_holm']:.3f}, {row['verdict']}"
+        shown = f"{numbers}, p {show_p(row['p_holm'])}, {row['verdict']}"
         cells[place, EVALUATED[row["evaluated"]]] = shown
     order = ["reported, emotion", "reported, laughs", *EVALUATED.values()]
     table = pd.Series(cells, dtype=object).unstack(sort=False, fill_value=ABSENT)

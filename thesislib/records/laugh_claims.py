@@ -24,6 +24,7 @@ from thesislib.evaluation.claims_laughs import (
 )
 from thesislib.records.laughs import TABLES, chosen, planted, strengths
 from thesislib.records.record import RunRecord
+from thesislib.records.tables import show_p
 
 NAMES = {"audio": "voice", "video": "face", "mlp": "both"}
 """Models as claims call them."""
@@ -200,7 +201,7 @@ def as_shown(contrasts: Iterable[Contrast]) -> pd.DataFrame:
                     table["difference"], table["low"], table["high"], strict=True
                 )
             ],
-            "p (Holm)": ["–" if math.isnan(p) else f"{p:.3f}" for p in table["p_holm"]],
+            "p (Holm)": ["–" if math.isnan(p) else show_p(p) for p in table["p_holm"]],
             "seeds": table["seeds"],
             "speakers": table["speakers"],
         }

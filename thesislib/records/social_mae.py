@@ -116,7 +116,7 @@ def reconstruction_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     rows: dict[str, dict[str, str]] = {}
     for frames, row in MODELS.items():
         rows[f"{row}, reported"] = {
-            str(column): f"{value:.3f}" for column, value in printed.loc[row].items()
+            str(column): as_printed(value) for column, value in printed.loc[row].items()
         }
         for method, label in (("mae", "twin"), ("copy", "copying, twin")):
             runs = chosen(records, ZERO_SHOT, frames=frames, model=method, pretraining=IN_DOMAIN)
@@ -144,7 +144,7 @@ def emotion_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             runs = [r for r in chosen(records, corpus="crema-d", mode=mode) if row_of(r) == row]
             for short, metric in (("Mi", "micro_f1"), ("Ma", "macro_f1")):
                 column = f"{label} {short}"
-                cells[row, f"{column}, reported"] = f"{float(printed.loc[row, column]):.3f}"
+                cells[row, f"{column}, reported"] = as_printed(printed.loc[row, column])
                 cells[row, f"{column}, twin"] = spread(r.metrics[metric] for r in runs)
             cells[row, f"{label} UAR, twin"] = spread(r.metrics["uar"] for r in runs)
     return pd.Series(cells).unstack(sort=False).rename_axis("F1 on CREMA-D")
@@ -162,7 +162,7 @@ def personality_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         own = constant if row not in printed.index else [r for r in runs if row_of(r) == row]
         for trait, column in [*TRAITS.items(), ("", "Avg.")]:
             if row in printed.index:
-                cells[row, f"{column} reported"] = f"{float(printed.loc[row, column]):.3f}"
+                cells[row, f"{column} reported"] = as_printed(printed.loc[row, column])
             name = f"accuracy_{trait}" if trait else "accuracy"
             cells[row, f"{column} twin"] = _three(r.metrics[name].value for r in own)
         correlations = [r.metrics["pearson"] for r in own]
@@ -182,7 +182,7 @@ def laughs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
                 runs = lsn_tcn_runs(records, mode)
             else:
                 runs = [r for r in chosen(records, corpus="ndc-me", mode=mode) if row_of(r) == row]
-            cells[row, f"{column}, reported"] = f"{float(printed.loc[row, column]):.3f}"
+            cells[row, f"{column}, reported"] = as_printed(printed.loc[row, column])
             cells[row, f"{column}, twin"] = spread(r.metrics["f1_harmonic"] for r in runs)
     return pd.Series(cells).unstack(sort=False).rename_axis("F1 on NDC-ME")
 
@@ -285,6 +285,15 @@ def row_of(record: RunRecord) -> str:
         own = record.configuration["pretraining"] in (IN_DOMAIN, "voxceleb2")
         return MODELS.get(record.configuration["frames"], "") if own else ""
     return NAMES.get(record.configuration["model"], "")
+
+
+def as_printed(value: float) -> str:
+    """A value of the thesis with the digits that it prints, three or more.
+
+    >>> as_printed(0.56), as_printed(0.1125)
+    ('0.560', '0.1125')
+    """
+    return f"{value:.3f}" if round(value, 3) == value else f"{value:g}"
 
 
 def _three(values: Iterable[float]) -> str:

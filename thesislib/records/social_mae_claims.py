@@ -34,6 +34,7 @@ from thesislib.records.social_mae import (
     lsn_tcn_runs,
     strength,
 )
+from thesislib.records.tables import show_p
 
 FACE = ("skin",)
 """What the moving regions are compared with: the still part of the face."""
@@ -137,7 +138,7 @@ def claims_table(
                 f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
                 for row in table.itertuples()
             ],
-            "p (Holm)": [f"{p:.3f}" for p in table["p_holm"]],
+            "p (Holm)": [show_p(p) for p in table["p_holm"]],
             "speakers": table["speakers"],
             "verdict": table["verdict"],
         }
@@ -194,7 +195,7 @@ def p_values_table(
                 rows[part] = {
                     "thesis": "p < 1E-5",
                     "p over clips, by seed": ", ".join(f"{p:.1g}" for p in clips),
-                    "p over speakers": f"{found.p_value:.3f}",
+                    "p over speakers": show_p(found.p_value),
                     "difference": f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]",
                     "speakers": found.speakers,
                 }

@@ -24,6 +24,15 @@ def show(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
+def show_p(p_value: float) -> str:
+    """A p-value to three decimals; one that they cannot show as a bound.
+
+    >>> show_p(0.0412), show_p(0.0002)
+    ('0.041', '< 0.001')
+    """
+    return f"{p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
+
+
 def layer_number(name: str) -> int:
     """Place of a layer's name in the order of depth; other features come before the layers.
 
@@ -144,8 +153,8 @@ def compare_neighbours(records: Sequence[RunRecord], results: Path) -> pd.DataFr
             name: {
                 "difference": f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]",
                 "d_z": f"{test.effect_size:.2f}",
-                "p": f"{test.p_value:.3f}",
-                "p (Holm)": f"{p_value:.3f}",
+                "p": show_p(test.p_value),
+                "p (Holm)": show_p(p_value),
             }
             for (name, test), p_value in zip(tests.items(), corrected, strict=True)
         }
