@@ -212,8 +212,8 @@ def add(tmp_path):
     return make
 
 
-def lsn_tcn(frame, folder, *, seed):
-    config = for_profile(LaughConfig, "small", seed=seed, start="pretrained")
+def lsn_tcn(frame, folder, *, seed, effects=""):
+    config = for_profile(LaughConfig, "small", seed=seed, start="pretrained", effects=effects)
     record = RunRecord(
         run_id=f"06-{seed}", kind="classification", chapter="06", experiment="laughs",
         configuration={
@@ -236,6 +236,15 @@ def test_lsn_tcn_is_compared_on_the_same_clips_only(add, tmp_path):
     assert contrast.claim == "7.4"
     assert contrast.seeds == 1
     assert contrast.difference > 0.3
+
+
+def test_lsn_tcn_stands_beside_at_the_planted_strength_only(tmp_path):
+    documented = lsn_tcn(answers(0.4, seed=3), tmp_path, seed=0, effects="turn_end=3")
+    doses = [
+        lsn_tcn(answers(0.4, seed=3), tmp_path, seed=1, effects=f"laugh_face={x} smile_face={x}")
+        for x in (0, 0.5, 1.5)
+    ]
+    assert social_mae.lsn_tcn_runs([documented, *doses], "both") == [documented]
 
 
 def test_p_values_stand_beside_intervals_over_speakers(add, tmp_path):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from thesislib.records.laughs import spread
 from thesislib.records.record import RunRecord
-from thesislib.records.reported import reported_table
+from thesislib.records.reported import reported, reported_table
 
 TASK, ZERO_SHOT = "social-mae", "reconstruction"
 CORPORA = {"crema-d": "CREMA-D", "first-impressions": "FI", "ndc-me": "NDC-ME"}
@@ -116,7 +116,7 @@ def reconstruction_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     rows: dict[str, dict[str, str]] = {}
     for frames, row in MODELS.items():
         rows[f"{row}, reported"] = {
-            str(column): as_printed(value) for column, value in printed.loc[row].items()
+            str(column): as_printed(reported("7.1", row, str(column))) for column in printed.columns
         }
         for method, label in (("mae", "twin"), ("copy", "copying, twin")):
             runs = chosen(records, ZERO_SHOT, frames=frames, model=method, pretraining=IN_DOMAIN)
@@ -144,7 +144,7 @@ def emotion_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             runs = [r for r in chosen(records, corpus="crema-d", mode=mode) if row_of(r) == row]
             for short, metric in (("Mi", "micro_f1"), ("Ma", "macro_f1")):
                 column = f"{label} {short}"
-                cells[row, f"{column}, reported"] = as_printed(printed.loc[row, column])
+                cells[row, f"{column}, reported"] = as_printed(float(printed.loc[row, column]))
                 cells[row, f"{column}, twin"] = spread(r.metrics[metric] for r in runs)
             cells[row, f"{label} UAR, twin"] = spread(r.metrics["uar"] for r in runs)
     return pd.Series(cells).unstack(sort=False).rename_axis("F1 on CREMA-D")
@@ -162,7 +162,7 @@ def personality_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         own = constant if row not in printed.index else [r for r in runs if row_of(r) == row]
         for trait, column in [*TRAITS.items(), ("", "Avg.")]:
             if row in printed.index:
-                cells[row, f"{column} reported"] = as_printed(printed.loc[row, column])
+                cells[row, f"{column} reported"] = as_printed(float(printed.loc[row, column]))
             name = f"accuracy_{trait}" if trait else "accuracy"
             cells[row, f"{column} twin"] = _three(r.metrics[name].value for r in own)
         correlations = [r.metrics["pearson"] for r in own]
@@ -182,7 +182,7 @@ def laughs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
                 runs = lsn_tcn_runs(records, mode)
             else:
                 runs = [r for r in chosen(records, corpus="ndc-me", mode=mode) if row_of(r) == row]
-            cells[row, f"{column}, reported"] = as_printed(printed.loc[row, column])
+            cells[row, f"{column}, reported"] = as_printed(float(printed.loc[row, column]))
             cells[row, f"{column}, twin"] = spread(r.metrics["f1_harmonic"] for r in runs)
     return pd.Series(cells).unstack(sort=False).rename_axis("F1 on NDC-ME")
 
@@ -204,7 +204,7 @@ def lsn_tcn_runs(records: Iterable[RunRecord], mode: str) -> list[RunRecord]:
         and r.configuration["scope"] == "chapter"
         and r.configuration["split"] == "speaker"
         and r.configuration["tested"] == "ndc-me"
-        and "=0" not in str(r.config["effects"])
+        and is_of(r)
     ]
 
 
