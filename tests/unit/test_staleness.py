@@ -133,3 +133,21 @@ def test_a_damaged_record_is_named(tmp_path):
         (tmp_path / "runs" / "a.json").write_text(text)
         with pytest.raises(InputError, match=rf"a\.json: is not a run record \(.*{problem}"):
             read_documents(tmp_path)
+
+
+def test_a_commit_is_marked_where_code_differs_and_not_where_results_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "project_root", lambda: tmp_path)
+    assert provenance.commit() == ""  # no repository
+    for name in ("results", "thesislib"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text("1")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    clean = provenance.commit()
+    assert len(clean) == 40
+    (tmp_path / "results" / "a").write_text("2")
+    (tmp_path / "new").write_text("not tracked")
+    assert provenance.commit() == clean
+    (tmp_path / "thesislib" / "a").write_text("2")
+    assert provenance.commit() == f"{clean}-dirty"

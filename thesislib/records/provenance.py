@@ -15,18 +15,24 @@ EVALUATION = ("thesislib.evaluation.metrics",)  # where the code begins that mea
 
 
 def commit() -> str:
-    """The checked-out commit, with ``-dirty`` where tracked files differ; empty without git."""
+    """The checked-out commit, with ``-dirty`` where tracked files differ; empty without git.
+
+    Results do not count: the records that a grid writes would mark all that follow.
+    """
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"],
-            cwd=files.project_root(),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        head = _git("rev-parse", "HEAD")
+        differs = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return described.stdout.strip()
+    return f"{head}-dirty" if differs else head
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(
+        command, cwd=files.project_root(), capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def environment() -> dict[str, str | int]:
