@@ -19,8 +19,8 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 UNTOUCHED = ("book/api", "book/acronyms", "book/glossary", "book/bibliography", "genindex")
 ACRONYM = re.compile(r"fps|(?=(?:[^A-Z]*[A-Z]){2}|.*[A-Z].*\d)[\w-]+")
 COMMON = {
-    "affect", "batch", "clip", "decoding", "divergence", "encoding", "feature", "frame", "gate",
-    "kernel", "parameter", "precision", "profile", "recall", "recorded", "reported", "role",
+    "affect", "clip", "decoding", "divergence", "encoding", "feature", "frame", "gate",
+    "kernel", "parameter", "precision", "profile", "recorded", "reported", "role",
     "seed", "turn", "window",
 }  # fmt: skip
 CLOSED = (

@@ -1,7 +1,8 @@
 """Launch buttons behind one setting: ``repository: url`` in ``_config.yml``.
 
-While the address is empty there are no buttons, where the theme itself would stop the build. Only
-GitHub's notebooks open in Colab; Binder takes any public Git repository.
+While the address is empty there are no buttons, where the theme itself would stop the build. Binder
+takes any public Git repository and installs `thesislib` as `.binder/` says; services that open a
+notebook alone are left out, since it would stop at its first import.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ def settle(app: Sphinx, config: Config) -> None:
     if not address:
         options.pop("repository_url", None)
         options.pop("launch_buttons", None)
-    elif "github.com" not in address:
-        options.get("launch_buttons", {}).pop("colab_url", None)
 
 
 def setup(app: Sphinx) -> dict:
