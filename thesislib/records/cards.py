@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from thesislib.corpora.manifest import load_manifest
 from thesislib.records import laughs, social_mae
+from thesislib.records.forbidden import forbidden_use
 from thesislib.records.record import RunRecord
 
 TWIN_PAGES = {
@@ -29,6 +30,11 @@ STRENGTHS: Mapping[str, Callable[[RunRecord], float | None]] = {
     "07": social_mae.strength,
 }
 """Chapters whose records are of several strengths of the planted effects, to how one is told."""
+TABLED: Mapping[str, Callable[[RunRecord], bool]] = {
+    "06": lambda record: laughs.strength(record) == 1.0,
+    "07": lambda record: social_mae.is_of(record) and not social_mae.for_pictures(record.config),
+}
+"""Chapters to whether their own main tables would have a record, whatever its scope."""
 
 
 def data_sheet(name: str) -> dict[str, str]:
@@ -65,7 +71,7 @@ def data_sheet(name: str) -> dict[str, str]:
         "Consent of those in it": own("consentBasis"),
         "Personal data in it": "" if personal is None else ", ".join(personal) or "none",
         "Intended use": own("permittedUse"),
-        "Forbidden use": own("forbiddenUse"),
+        "Forbidden use": own("forbiddenUse") or forbidden_use(name),
         "Input": own("input"),
         "How labels came about": own("protocol"),
         "Split": own("splitRule"),
@@ -133,13 +139,15 @@ def measured(
 ) -> dict[tuple[str, ...], list[RunRecord]]:
     """Recorded runs of one kind, in groups that differ in nothing but the seed.
 
-    Only the size `small` counts, planted effects as documented, and all speakers labelled.
+    Only the size `small` counts, planted effects at the strength that the chapter's tables are made
+    of, and all speakers labelled. Jobs that are there for their pictures are left out. Whatever
+    else runs differ in has to be among `by` or `where`: scopes, for one, are never averaged.
 
     Args:
         records: All that are kept.
         chapter: Two digits.
         experiment: Within the chapter.
-        by: Fields of a record, keys of its configuration or of its parameters; one row each.
+        by: Names that `value_of` knows; one row each.
         where: The same, with the values that are wanted, separated by blanks.
 
     Returns:
@@ -149,22 +157,36 @@ def measured(
     for record in records:
         if (
             (record.chapter, record.experiment, record.profile) == (chapter, experiment, "small")
-            and STRENGTHS.get(chapter, lambda _: 1.0)(record) == 1.0
+            and TABLED.get(chapter, lambda _: True)(record)
             and not record.config.get("labelled_speakers")
             and all(value_of(record, key) in wanted.split() for key, wanted in where.items())
         ):
             found.setdefault(tuple(value_of(record, key) for key in by), []).append(record)
-    return dict(sorted(found.items()))
+    return {key: _one_constant(found[key]) for key in sorted(found)}
 
 
 def value_of(record: RunRecord, name: str) -> str:
-    """A field of a record, of its configuration or of its parameters, as a word; - without it."""
+    """A field of a record, of its configuration or of its parameters, as a word; - without it.
+
+    Of no field are *kind of data*, ``twin`` or ``real``, and *strength*, that of a twin's effects.
+    """
     for place in (record.configuration, record.config):
         if name in place:
             return str(place[name])
     if name == "kind of data":
         return "twin" if record.synthetic else "real"
+    if name == "strength":
+        known = STRENGTHS.get(record.chapter) if record.synthetic else None
+        at = known(record) if known else None
+        return "–" if at is None else f"{at:g}"
     return str(getattr(record, name, "–"))
+
+
+def _one_constant(runs: list[RunRecord]) -> list[RunRecord]:
+    """One run a seed of the mean predictor, which every job of chapter 7 records alike."""
+    if any(run.configuration.get("model") != "constant" for run in runs):
+        return runs
+    return list({run.seed: run for run in runs}.values())
 
 
 def _chapters(used: Sequence[str] | None) -> str:
