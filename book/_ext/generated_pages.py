@@ -25,6 +25,7 @@ from thesislib.records import ledger, scoreboard, status
 from thesislib.records.citing import made_by
 from thesislib.records.hypotheses import CLAIMS
 from thesislib.records.record import RunRecord, read_records
+from thesislib.records.reported import printed
 from thesislib.reproduce.staleness import read_documents
 
 PAGES = ("book/scoreboard", "book/claims", "book/status")
@@ -93,7 +94,7 @@ def board_html(board: scoreboard.Board) -> str:
         [
             escape(cell.row),
             escape(cell.column),
-            f"{cell.reported:g}",
+            escape(printed(cell.table, cell.row, cell.column)),
             _ours(cell.real, board, slug, panels),
             escape(cell.verdict + (f": {cell.reason}" if cell.reason else "")),
             _ours(cell.twin, board, slug, panels),

@@ -1,7 +1,8 @@
 """Numbers in prose that say where they come from: the roles ``result`` and ``reported``.
 
 ``{result}`08-…-s*::uar:.2f``` prints a number of stored records and, in the page, opens a popover
-with what made it. ``{reported}`8.2|whisper-main-only|macro f1-score``` prints one of the thesis.
+with what made it. ``{reported}`8.2|whisper-main-only|macro f1-score``` prints one of the thesis,
+with its digits, and opens one with its place there.
 A page of ``book/`` that writes a result by hand is a warning, and so an error of the build.
 """
 
@@ -20,7 +21,7 @@ from sphinx.util.docutils import SphinxRole
 from thesislib import files
 from thesislib.errors import InputError
 from thesislib.records.citing import Citation, cite
-from thesislib.records.reported import reported
+from thesislib.records.reported import printed, reported_entry
 
 LOG = logging.getLogger(__name__)
 ALLOWED = Path(__file__).with_name("allowed_numbers.txt")
@@ -57,12 +58,17 @@ class ResultRole(SphinxRole):
         except InputError as error:
             LOG.warning(str(error), location=self.get_location())
             return [nodes.Text(self.text)], []
-        number = self.env.new_serialno("result")
         shown = nodes.inline(citation.text, citation.text, classes=["result"])
         if self.env.app.builder.format != "html":
             return [shown], []
-        name = f"result-{re.sub('[^a-z0-9]+', '-', self.env.docname.lower())}-{number}"
+        name = panel_name(self, "result")
         return [nodes.raw("", popover(citation, name), format="html")], []
+
+
+def panel_name(role: SphinxRole, kind: str) -> str:
+    """A name that no other panel of the book has."""
+    page = re.sub("[^a-z0-9]+", "-", role.env.docname.lower())
+    return f"{kind}-{page}-{role.env.new_serialno(kind)}"
 
 
 def popover(citation: Citation, name: str) -> str:
@@ -70,10 +76,11 @@ def popover(citation: Citation, name: str) -> str:
     return button(citation.text, name) + panel(citation.details, name)
 
 
-def button(text: str, name: str) -> str:
+def button(text: str, name: str, classes: str = "result") -> str:
     """A number that opens the panel of this name; several numbers may open the same one."""
     return (
-        f'<button type="button" class="result" popovertarget="{name}">{html.escape(text)}</button>'
+        f'<button type="button" class="{classes}" popovertarget="{name}">{html.escape(text)}'
+        "</button>"
     )
 
 
@@ -93,23 +100,28 @@ class ReportedRole(SphinxRole):
     """``{reported}`TABLE|ROW|COLUMN```."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """The value, which says on hovering where the thesis prints it."""
+        """The value as a button with its panel; as plain text where the output is not HTML."""
         parts = [part.strip() for part in self.text.split("|")]
         try:
             if len(parts) != 3:
                 raise InputError(self.text, "is not TABLE|ROW|COLUMN", "e.g. 8.2|ast-main-only|…")
-            text = f"{reported(*parts):g}"
+            text = printed(*parts)
         except InputError as error:
             LOG.warning(str(error), location=self.get_location())
-            text = self.text
-        title = f"Reported in the thesis: Table {', '.join(parts)}"
-        node = nodes.inline(text, text, classes=["reported"])
-        if self.env.app.builder.format == "html":
-            shown = (
-                f'<span class="reported" title="{html.escape(title)}">{html.escape(text)}</span>'
-            )
-            return [nodes.raw("", shown, format="html")], []
-        return [node], []
+            return [nodes.Text(self.text)], []
+        if self.env.app.builder.format != "html":
+            return [nodes.inline(text, text, classes=["reported"])], []
+        table, row, column = parts
+        entry = reported_entry(table)
+        details = {
+            "value": f"{text} ({entry['unit']}), reported in the thesis and not measured here",
+            "table": f"{table}: {entry['title']}",
+            "row": row,
+            "column": column,
+        }
+        name = panel_name(self, "reported")
+        shown = button(text, name, "result reported") + panel(details, name)
+        return [nodes.raw("", shown, format="html")], []
 
 
 def hand_written(text: str, allowed: Iterable[str], context: str = "") -> list[str]:

@@ -90,7 +90,9 @@ def test_what_is_folded_away_is_unfolded_before_it_is_measured(open_page):
     assert rows.last.is_visible()
 
 
-@pytest.mark.parametrize("name", ["book/index", "book/scoreboard", "book/cards/models"])
+@pytest.mark.parametrize(
+    "name", ["book/index", "book/scoreboard", "book/cards/models", "book/errata"]
+)
 def test_popovers_open_by_mouse_and_by_keyboard(open_page, name):
     page, faults = open_page(name)
     page.evaluate(UNFOLD)

@@ -12,7 +12,7 @@ import pytest
 from thesislib.records import ledger, scoreboard
 from thesislib.records.hypotheses import CLAIMS
 from thesislib.records.record import read_record
-from thesislib.records.reported import reported_cells, reported_tables
+from thesislib.records.reported import printed, reported_cells, reported_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"rect", "path", "circle", "use"}
@@ -68,6 +68,18 @@ def test_the_scoreboard_prints_every_cell_and_every_button_has_its_panel(pages):
     assert len(rows) == sum(len(reported_cells(table)) for table in reported_tables())
     for board in pages.boards():
         assert escape(board.direction) in html
+
+
+def test_the_scoreboard_has_the_digits_of_the_thesis(pages):
+    html = "".join(pages.content("scoreboard", chapter) for chapter in "5678")
+    row = re.compile(r'<th scope="row">(.*?)</th><td>(.*?)</td><td[^>]*>(.*?)</td>')
+    found = [value for _, _, value in row.findall(html)]
+    assert found == [
+        printed(table, row, column)
+        for table in reported_tables()
+        for row, column, _ in reported_cells(table)
+    ]
+    assert "0.590" in found
 
 
 def test_a_panel_of_the_scoreboard_names_runs_that_exist(pages):

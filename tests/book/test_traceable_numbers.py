@@ -14,7 +14,7 @@ from sphinx.util.docutils import docutils_namespace
 from thesislib.errors import InputError
 from thesislib.records.citing import cite
 from thesislib.records.record import read_record
-from thesislib.records.reported import reported
+from thesislib.records.reported import printed
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
@@ -143,12 +143,26 @@ def test_two_results_of_a_page_open_their_own_panels(build):
     assert all(html.count(f'id="{name}"') == 1 for name in names)
 
 
-def test_a_reported_value_names_its_table(build):
-    html, warnings = build("{reported}`8.2|whisper-main-only|micro f1-score`")
+def test_a_reported_value_opens_where_the_thesis_prints_it(build):
+    html, warnings = build("{reported}`8.2|ast-main-only|macro f1-score`")
     assert not warnings
-    value = reported("8.2", "whisper-main-only", "micro f1-score")
-    assert f">{value:g}</span>" in html
-    assert "Table 8.2, whisper-main-only, micro f1-score" in html
+    button = re.search(r'<button type="button" class="([^"]+)" popovertarget="(.+?)">(.+?)</', html)
+    assert button[1].split() == ["result", "reported"]
+    assert button[3] == printed("8.2", "ast-main-only", "macro f1-score") == "0.590"
+    panel = unescape(html.split(f'id="{button[2]}"')[1].split("</p>")[0])
+    told = dict(re.findall(r"<span>([^<]*)</span><span>([^<]*)</span>", panel))
+    assert told["value"].startswith("0.590 (share), reported in the thesis")
+    assert told["table"].startswith("8.2: Emotion recognition")
+    assert (told["row"], told["column"]) == ("ast-main-only", "macro f1-score")
+
+
+def test_reported_values_and_results_of_a_page_have_panels_of_their_own(build):
+    text = "{reported}`8.5|ast-main-only / None|None` {reported}`8.5|ast-main-only / None|Smiles`"
+    html, _ = build(f"{text} and {{result}}`{RUN}::uar`")
+    names = re.findall('popovertarget="(.+?)"', html)
+    assert len(set(names)) == 3
+    assert all(html.count(f'id="{name}"') == 1 for name in names)
+    assert ">48.0</button>" in html  # a number would have lost its zero
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from thesislib import files
+from thesislib.records.reported import printed, reported_cells, reported_tables
 
 TABLES = yaml.safe_load((files.project_root() / "results/reported.yaml").read_text("utf-8"))
 # Hashes of the rows of each table. Whoever mends a value compares it with the printed one and
@@ -54,3 +55,15 @@ def test_every_table_of_reported_values_is_under_guard():
 @pytest.mark.parametrize("name", list(TABLES), ids=str)
 def test_reported_values_are_those_that_were_compared_with_the_thesis(name):
     assert digest(TABLES[name]) == DIGESTS.get(str(name))
+
+
+def test_printed_digits_are_those_of_the_file_and_of_its_values():
+    text = (files.project_root() / "results/reported.yaml").read_text("utf-8")
+    seen = set()
+    for table in reported_tables():
+        for row, column, value in reported_cells(table):
+            digits = printed(table, row, column)
+            assert float(digits) == value
+            assert f"{column}: {digits}" in text
+            seen.add(digits)
+    assert {"0.590", "48.0", "0.5", "1", "0.1125"} <= seen

@@ -12,10 +12,19 @@ from thesislib import files
 from thesislib.errors import InputError
 
 
+def _text() -> str:
+    return (files.project_root() / "results" / "reported.yaml").read_text(encoding="utf-8")
+
+
 @cache
 def _document() -> dict[str, dict[str, Any]]:
-    path = files.project_root() / "results" / "reported.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return yaml.safe_load(_text())
+
+
+@cache
+def _digits() -> dict[str, dict[str, Any]]:
+    """The same with every value as it is written: a number would lose its last zeros."""
+    return yaml.load(_text(), Loader=yaml.BaseLoader)
 
 
 def reported(table: str, row: str, column: str) -> float:
@@ -32,7 +41,20 @@ def reported(table: str, row: str, column: str) -> float:
     >>> reported("8.2", "whisper-main-only", "micro f1-score")
     0.665
     """
-    place: Any = {number: entry["rows"] for number, entry in _document().items()}
+    return float(_cell(_document(), table, row, column))
+
+
+def printed(table: str, row: str, column: str) -> str:
+    """One value with the digits that the thesis prints; otherwise as `reported`.
+
+    >>> printed("8.2", "ast-main-only", "macro f1-score")
+    '0.590'
+    """
+    return str(_cell(_digits(), table, row, column))
+
+
+def _cell(document: dict[str, dict[str, Any]], table: str, row: str, column: str) -> Any:  # noqa: ANN401 - a number or its digits
+    place: Any = {number: entry["rows"] for number, entry in document.items()}
     for name, key in (("table", table), ("row", row), ("column", column)):
         if key not in place:
             raise InputError(
@@ -42,7 +64,7 @@ def reported(table: str, row: str, column: str) -> float:
                 where=f"table {table}",
             )
         place = place[key]
-    return float(place)
+    return place
 
 
 def reported_table(table: str) -> pd.DataFrame:
