@@ -13,6 +13,7 @@ import yaml
 
 import thesislib
 from thesislib.figures import thesis_map
+from thesislib.records.reported import reported, reported_cells
 
 ROOT = Path(__file__).resolve().parents[2]
 TOC = (ROOT / "_toc.yml").read_text()
@@ -241,3 +242,51 @@ class TestNotebook:
         titles = re.findall(r"^# .+", prose(path), re.M)
         assert len(titles) == 1
         assert re.match(r"(\(\S+\)=\n+)?# ", prose(path))
+
+
+NOTE = re.compile(r"\b[Nn]ote (\d+)\b")
+
+
+def test_every_note_of_the_errata_has_its_number_and_one_anchor():
+    text = (ROOT / "book/errata.md").read_text()
+    anchors = [int(number) for number in re.findall(r"^\(note-(\d+)\)=$", text, re.M)]
+    assert sorted(anchors) == list(range(1, 39))
+    for number, title in re.findall(r"^\(note-(\d+)\)=\n(.+)$", text, re.M):
+        assert NOTE.search(title)[1] == number
+    entries = re.findall(r"^\*\*(.+?)\*\*", text, re.M)
+    assert all(re.match(r"Note \d+\. |To claim [A-J]\d?\. ", entry) for entry in entries)
+
+
+def test_notes_that_code_and_chapters_speak_of_are_on_the_errata_page():
+    sources = [*(ROOT / "thesislib").rglob("*.py"), *(ROOT / "experiments").glob("*.yaml")]
+    texts = [path.read_text() for path in sources] + [prose(path) for path in NOTEBOOKS]
+    spoken = {int(number) for text in texts for number in NOTE.findall(text)}
+    assert {9, 21, 37} <= spoken <= set(range(1, 39))
+
+
+def test_the_exceptions_to_a_claim_are_those_of_the_tables():
+    """What the errata page calls the only cells in which eight frames are behind one, and so on."""
+    text = (ROOT / "book/errata.md").read_text()
+    behind = {
+        (table, column)
+        for table in ("7.2", "7.3", "7.4")
+        for row, column, value in reported_cells(table)
+        if row == "Social-MAE" and value < reported(table, "CAV-MAE", column)
+    }
+    assert behind == {("7.2", "Audio Mi"), ("7.2", "Audio Ma"), ("7.3", "Ext.")}
+    less = {
+        (table, row, column)
+        for table in ("8.2", "8.3", "8.4")
+        for row, column, value in reported_cells(table)
+        if "all-losses" in row
+        and value < reported(table, row.replace("all-losses", "reconstruction-only"), column)
+    }
+    assert {(table, row) for table, row, _ in less} == {
+        ("8.2", "whisper-all-losses / concatenated"),
+        ("8.2", "ast-all-losses / concatenated"),
+        ("8.4", "whisper-all-losses / VoxCeleb2"),
+    }
+    assert {column for table, _, column in less if table == "8.4"} == {"micro f1-score"}
+    cited = set(re.findall(r"\{reported\}`([^|`]+)\|([^|`]+)\|([^`]+)`", text))
+    assert {(table, "Social-MAE", column) for table, column in behind} <= cited
+    assert {(table, row) for table, row, _ in less} <= {cell[:2] for cell in cited}
