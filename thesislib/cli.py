@@ -465,7 +465,7 @@ def why_stale(
 def claims(as_json: JsonOption = False) -> None:
     """Judge claims A to J from the records, and keep the verdicts for the book's ledger."""
     from thesislib.files import resolve
-    from thesislib.records import ledger
+    from thesislib.records import ledger, verdicts
     from thesislib.records.hypotheses import CLAIMS
     from thesislib.records.record import read_records
 
@@ -474,10 +474,16 @@ def claims(as_json: JsonOption = False) -> None:
     rows = []
     for key in CLAIMS:
         own = [part for part in found if part.claim == key]
-        twins = ledger.in_words([part for part in own if part.strength == 1])
-        verdicts = (ledger.real_verdict(own), twins, ledger.null_words(own))
-        rows.append(dict(zip(("claim", "real", "twins", "null"), (key, *verdicts), strict=True)))
-    _show(rows, as_json, ("claim", "real", "twins", "null"))
+        rows.append(
+            {
+                "claim": key,
+                "verdict": verdicts.verdict_words(key, own),
+                "real": verdicts.real_verdict(own),
+                "twins": verdicts.in_words(verdicts.as_planted(own)),
+                "null": verdicts.null_words(key, own),
+            }
+        )
+    _show(rows, as_json, ("claim", "verdict", "real", "twins", "null"))
 
 
 @app.command()

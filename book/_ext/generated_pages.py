@@ -2,7 +2,8 @@
 
 ``{scoreboard} CHAPTER`` prints every table of a chapter of the thesis beside ours, and
 ``{scoreboard-summary}`` the counts and the picture; ``{claim} LETTER`` prints an entry of the
-ledger, ``{claims-summary}`` all verdicts; ``{status}`` says when each chapter was executed.
+ledger with the runs behind its numbers, ``{claims-summary}`` all verdicts; ``{status}`` says when
+each chapter was executed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from traceable_numbers import button, panel
 
 from thesislib import files
 from thesislib.figures.scoreboard import picture, symbol
-from thesislib.records import ledger, scoreboard, status
+from thesislib.records import ledger, scoreboard, status, verdicts
 from thesislib.records.citing import made_by
 from thesislib.records.hypotheses import CLAIMS
 from thesislib.records.record import RunRecord, read_records
@@ -151,21 +152,21 @@ def _ours(
 
 
 def claims_summary_html(found: Sequence[ledger.Part]) -> str:
-    """Every claim with its verdicts in a row."""
+    """Every claim with its verdict and the counts behind it in a row."""
     rows = []
     for key, claim in CLAIMS.items():
         own = [part for part in found if part.claim == key]
-        documented = [part for part in own if part.strength == 1]
         rows.append(
             [
                 f'<a href="#claim-{key.lower()}">{key}</a>',
                 escape(claim.hypothesis),
-                escape(ledger.real_verdict(own)),
-                escape(ledger.in_words(documented)),
-                escape(ledger.null_words(own)),
+                escape(verdicts.verdict_words(key, own)),
+                escape(verdicts.real_verdict(own)),
+                escape(verdicts.in_words(verdicts.as_planted(own))),
+                escape(verdicts.null_words(key, own)),
             ]
         )
-    head = ["Claim", "Hypothesis", "Real recordings", "Twins, as documented", "Null twins"]
+    head = ["Claim", "Hypothesis", "Verdict", "Real recordings", "Twins, as planted", "Null twins"]
     return table(head, rows, "Verdicts on all claims", classes="claims")
 
 
@@ -173,21 +174,20 @@ def claim_html(key: str, found: Sequence[ledger.Part]) -> str:
     """One claim: what it says, how it is tested, what came out, and its parts."""
     claim = CLAIMS[key]
     own = [part for part in found if part.claim == key]
-    documented = [part for part in own if part.strength == 1]
+    planted = verdicts.as_planted(own)
     strengths = sorted({part.strength for part in own if part.synthetic})
     seeds = sorted({part.seeds for part in own})
     chapter = ledger.CHAPTERS[key[0]]
     missing = f"not recorded yet: the runs of `thesis reproduce --only {chapter}` are not all there"
+    null = verdicts.null_words(key, own)
     told = {
         "Hypothesis": claim.hypothesis,
+        "Verdict": verdicts.verdict_words(key, own),
         "Test": claim.test,
-        "The thesis prints": "; ".join(f"{place}: {value}" for place, value in claim.printed())
-        or "no table of it; the numbers stand in its text",
-        "Real recordings": ledger.real_verdict(own),
-        "Twins, as documented": ledger.in_words(documented) if documented else missing,
-        "Null twin": f"{claim.null} The test {words}."
-        if (words := ledger.null_words(own)) != "not recorded yet"
-        else f"{claim.null} {words.capitalize()}.",
+        "The thesis prints": "; ".join(f"{place}: {value}" for place, value in claim.printed()),
+        "Real recordings": verdicts.real_verdict(own),
+        "Twins, as planted": verdicts.in_words(planted) if planted else missing,
+        "Null twin": f"{claim.null} {null[0].upper()}{null[1:]}.".lstrip(),
         "Strengths": ", ".join(f"{s:g}" for s in strengths) or "none yet",
         "Seeds": " or ".join(str(n) for n in seeds) or "none yet",
         "Would overturn it": claim.overturn,
@@ -198,48 +198,80 @@ def claim_html(key: str, found: Sequence[ledger.Part]) -> str:
 
 
 def parts_table(own: Sequence[ledger.Part], unit: str, key: str) -> str:
-    """Parts in rows: on real recordings or at the documented strength, then other strengths."""
-    main = [part for part in own if not part.synthetic or part.strength == 1]
-    others = sorted({part.strength for part in own if part.synthetic and part.strength != 1})
+    """Parts in rows: on real recordings or as planted, then other strengths; with their runs."""
+    main = [part for part in own if not part.synthetic or part.planted]
+    rest = [part for part in own if part not in main]
+    others = sorted({part.strength for part in rest})
     places = dict.fromkeys((part.part, part.data) for part in [*main, *own])
+    panels: dict[tuple[str, ...], str] = {}
     rows = []
     for place in places:
         here = [part for part in own if (part.part, part.data) == place]
         first = next((part for part in here if part in main), None)
-        by_strength = {part.strength: part for part in here if part.synthetic}
+        by_strength = {part.strength: part for part in here if part in rest}
+        strength = verdicts.strength_words(first) if first else ""
         rows.append(
             [
                 escape(place[0]),
-                escape(place[1]),
-                *_measured(first),
-                *(_briefly(by_strength.get(strength)) for strength in others),
+                escape(f"{place[1]}, {strength}" if strength else place[1]),
+                *_measured(first, key, panels),
+                *(_briefly(by_strength.get(strength), key, panels) for strength in others),
             ]
         )
     head = ["Part", "Data", f"Difference, {unit}", "Verdict", "p (Holm)", "Seeds", "People"]
     if key == "J":
         head[-1] = "Files"
-    head += ["Null twin" if s == 0 else f"Strength {s:g}" for s in others]
-    return table(head, rows, f"Parts of claim {key}", classes="claims parts")
+    null = "Null twin" if CLAIMS[key].null else "Strength 0"
+    head += [null if s == 0 else f"Strength {s:g}" for s in others]
+    known = {run.run_id: run for run in records()}
+    made = "".join(
+        panel(briefly_made_by([known[run] for run in runs if run in known]), name)
+        for runs, name in panels.items()
+    )
+    return table(head, rows, f"Parts of claim {key}", classes="claims parts") + made
 
 
-def _measured(part: ledger.Part | None) -> list[str]:
+def briefly_made_by(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """What made the number of a part: as `made_by`, with one command, since runs may be many.
+
+    Hashes are shortened; the runs' records have all of it in full.
+    """
+    told = made_by(runs)
+    commands = told["command"].splitlines()
+    more = f" (and {len(commands) - 1} more, one a run)" if len(commands) > 1 else ""
+    hashes = {
+        name: ", ".join(found[:12] for found in told[name].split(", "))
+        for name in ("commit", "manifest")
+    }
+    shown = {name: told[name] for name in ("run", "corpus", "seeds", "profile")}
+    return shown | hashes | {"command": (commands[0] if commands else "–") + more}
+
+
+def _measured(
+    part: ledger.Part | None, key: str, panels: dict[tuple[str, ...], str]
+) -> list[str]:
     if part is None:
         return ["–", "not recorded yet", "–", "–", "–"]
     p = "–" if math.isnan(part.p_value) else f"{part.p_value:.3f}"
-    return [_effect(part), escape(part.verdict), p, str(part.seeds), str(part.people)]
+    effect = "–"
+    if not math.isnan(part.difference):
+        effect = f"{part.difference:+.2f} [{part.low:+.2f}, {part.high:+.2f}]"
+    number = _traced(effect, part, key, panels)
+    return [number, escape(part.verdict), p, str(part.seeds), str(part.people)]
 
 
-def _briefly(part: ledger.Part | None) -> str:
+def _briefly(part: ledger.Part | None, key: str, panels: dict[tuple[str, ...], str]) -> str:
     if part is None:
         return "–"
-    value = "" if math.isnan(part.difference) else f"{part.difference:+.2f}, "
-    return f"{value}{escape(part.verdict)}"
+    value = "–" if math.isnan(part.difference) else f"{part.difference:+.2f}"
+    return f"{_traced(value, part, key, panels)}, {escape(part.verdict)}"
 
 
-def _effect(part: ledger.Part) -> str:
-    if math.isnan(part.difference):
-        return "–"
-    return f"{part.difference:+.2f} [{part.low:+.2f}, {part.high:+.2f}]"
+def _traced(text: str, part: ledger.Part, key: str, panels: dict[tuple[str, ...], str]) -> str:
+    """A part's number, as a button that opens the runs it was computed from."""
+    if not part.runs or text == "–":
+        return text
+    return button(text, panels.setdefault(part.runs, f"runs-claim-{key.lower()}-{len(panels)}"))
 
 
 # ----------------------------------------------------------------------------------------- status

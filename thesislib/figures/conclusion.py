@@ -54,6 +54,9 @@ def claims_picture(effects: pd.DataFrame) -> Figure:
             for kind, mark in MARKS.items()
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=9)
+        told = [words for words in effects["strength"].dropna().unique() if words]
+        if told:
+            figure.supxlabel(f"* {'; '.join(sorted(told))}", fontsize=8, color=GREY)
     return figure
 
 
@@ -80,7 +83,10 @@ def _panel(axis: Axes, effects: pd.DataFrame) -> None:
             if row["low"] == row["low"]:
                 axis.plot([row["low"], row["high"]], [place] * 2, color=mark["color"], linewidth=1)
             axis.plot([row["value"]], [place], linestyle="", markersize=4.5, **mark)
-    axis.set_yticks(range(len(rows)), [f"{claim}  {label}" for claim, label in rows], fontsize=8)
+    strong = effects[effects["strength"].fillna("") != ""]
+    marked = set(zip(strong["claim"], strong["label"], strict=True))
+    names = [f"{claim}  {label}{'*' if (claim, label) in marked else ''}" for claim, label in rows]
+    axis.set_yticks(range(len(rows)), names, fontsize=8)
     axis.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(axis="y", visible=False)

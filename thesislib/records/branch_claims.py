@@ -61,12 +61,13 @@ def claim_rows(
 
     Returns:
         What `thesislib.evaluation.claims_branches.claim_i` returns, after ``encoder`` and
-        ``evaluated``, with a ``verdict``, see `verdict`; empty without records.
+        ``evaluated``, with a ``verdict``, see `verdict`, and ``runs``, the ids of the runs of
+        both sides; empty without records.
     """
     tables = []
     for model, encoder in ENCODERS.items():
         for evaluated in EVALUATED:
-            cells = {}
+            cells, ids = {}, {}
             for trained_on in CORPORA.values():
                 for losses in LOSSES.values():
                     runs = chosen(
@@ -76,11 +77,16 @@ def claim_rows(
                     if runs:
                         frames = [run.load_predictions(results) for run in runs]
                         cells[trained_on, losses] = frames
+                        ids[f"{trained_on} {losses}"] = [run.run_id for run in runs]
             if cells:
                 factor = "expression" if evaluated == "ndc-me-twin" else "emotion"
                 table = claim_i(cells, factor, metric=metric, replicates=replicates)
                 table.insert(0, "encoder", model)
                 table.insert(1, "evaluated", evaluated)
+                table["runs"] = [
+                    tuple(sorted({*ids[_cell_name(first)], *ids[_cell_name(second)]}))
+                    for first, second in zip(table["first"], table["second"], strict=True)
+                ]
                 tables.append(table)
     if not tables:
         return pd.DataFrame()
@@ -168,6 +174,11 @@ def null_words(rows: pd.DataFrame) -> str:
     wrong = null.loc[null["verdict"] != "undecided", "part"].tolist()
     found = f"{len(wrong)} ({', '.join(wrong)})" if wrong else "none"
     return f"Of {len(null)} comparisons on the twin without emotion {found} found a difference."
+
+
+def _cell_name(side: str) -> str:
+    """A side of a comparison without its branch."""
+    return side.partition(",")[0]
 
 
 def _reported_difference(part: str, model: str, first: str, task: str) -> str:

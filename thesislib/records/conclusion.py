@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from thesislib.records import hypotheses, ledger
+from thesislib.records import hypotheses, verdicts
 from thesislib.records.headlines import HEADLINES, Headline
 from thesislib.records.ledger import Part
 from thesislib.records.record import RunRecord
 from thesislib.records.reported import reported
+from thesislib.records.verdicts import MISSING
 
 RESULTS = {
     "Fusion outperforms single modalities consistently": "D",
@@ -86,11 +87,13 @@ PERSPECTIVES = (
                 "words are left out throughout"),
 )  # fmt: skip
 TWIN, NULL, REAL, REPORTED = "twin", "null twin", "real", "reported"
-MISSING = "not recorded yet"
 
 
 def effects(parts: Sequence[Part], headlines: Sequence[Headline] = HEADLINES) -> pd.DataFrame:
     """Effects of the headlines, a row for each kind of data that has one.
+
+    Of twins, these are the effects at the strength that the chapter's own tables are made of, and
+    at none, where the claim has a null twin.
 
     Args:
         parts: Of the ledger.
@@ -98,7 +101,8 @@ def effects(parts: Sequence[Part], headlines: Sequence[Headline] = HEADLINES) ->
 
     Returns:
         Columns ``claim``, ``label``, ``kind`` (`REPORTED`, `REAL`, `TWIN`, `NULL`, or `MISSING`
-        where nothing is recorded), ``value``, ``low``, ``high``, ``seeds``, ``verdict``.
+        where nothing is recorded), ``value``, ``low``, ``high``, ``seeds``, ``verdict``,
+        ``strength`` (in words; empty where effects were planted as documented).
     """
     rows: list[Mapping[str, object]] = []
     for headline in headlines:
@@ -107,22 +111,23 @@ def effects(parts: Sequence[Part], headlines: Sequence[Headline] = HEADLINES) ->
         if not math.isnan(printed):
             rows.append(place | {"kind": REPORTED, "value": printed})
         found = {
-            _kind(part): {
-                "kind": _kind(part), "value": part.difference, "low": part.low, "high": part.high,
+            kind: {
+                "kind": kind, "value": part.difference, "low": part.low, "high": part.high,
                 "seeds": part.seeds, "verdict": part.verdict,
+                "strength": verdicts.strength_words(part) if kind == TWIN else "",
             }
             for part in headline.chosen(parts)
-            if part.strength != part.strength or part.strength in (0.0, 1.0)
+            if (kind := _kind(part))
         }  # fmt: skip
         rows += [place | row for row in found.values()]
         if not found.keys() & {TWIN, REAL}:
             rows.append(place | {"kind": MISSING})
-    columns = ["claim", "label", "kind", "value", "low", "high", "seeds", "verdict"]
+    columns = ["claim", "label", "kind", "value", "low", "high", "seeds", "verdict", "strength"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def claims_table(parts: Sequence[Part], letters: str) -> pd.DataFrame:
-    """Some claims in rows: what they say, and how their parts came out.
+    """Some claims in rows: what they say, their verdict, and how their parts came out.
 
     Args:
         parts: Of the ledger.
@@ -134,9 +139,10 @@ def claims_table(parts: Sequence[Part], letters: str) -> pd.DataFrame:
             own = [part for part in parts if part.claim == name]
             rows[name] = {
                 "the claim": claim.hypothesis,
-                "twin, as planted": ledger.in_words([p for p in own if p.strength == 1]),
-                "null twin": ledger.null_words(own),
-                "real recordings": ledger.real_verdict(own),
+                "verdict": verdicts.verdict_words(name, own),
+                "twin, as planted": verdicts.in_words(verdicts.as_planted(own)),
+                "null twin": verdicts.null_words(name, own),
+                "real recordings": verdicts.real_verdict(own),
             }
     return pd.DataFrame(rows).T.rename_axis("claim")
 
@@ -157,9 +163,9 @@ def results_table(parts: Sequence[Part]) -> pd.DataFrame:
         theirs = [part for part in real if part not in added]
         rows[result] = {
             "claims": ", ".join(letters),
-            "twin, as planted": ledger.in_words([part for part in own if part.strength == 1]),
-            "EmoDB, real": ledger.in_words(added) if added else "–",
-            "verdict": ledger.in_words(theirs) if theirs else "not attempted: licence",
+            "twin, as planted": verdicts.in_words(verdicts.as_planted(own)),
+            "EmoDB, real": verdicts.in_words(added) if added else "–",
+            "verdict": verdicts.in_words(theirs) if theirs else "not attempted: licence",
         }
     return pd.DataFrame(rows).T.rename_axis("result of section 9.1")
 
@@ -231,11 +237,16 @@ def in_words(table: pd.DataFrame) -> list[str]:
         own = table.loc[table["kind"] == kind, "verdict"]
         words = [f"{verdict} {(own == verdict).sum()}" for verdict in sorted(set(own))]
         told.append(f"{name}: {', '.join(words) or MISSING}.")
+    others = table.loc[table["strength"].fillna("") != "", "strength"]
+    told += [f"{words.capitalize()}: {n} of the twins." for words, n in others.value_counts().items()]
     missing = (table["kind"] == MISSING).sum()
     return [*told, f"Not recorded yet: {missing}."]
 
 
-def _kind(part: Part) -> str:
+def _kind(part: Part) -> str | None:
+    """Kind of data; none for strengths that the picture leaves out."""
     if not part.synthetic:
         return REAL
-    return NULL if part.strength == 0 else TWIN
+    if part.planted:
+        return TWIN
+    return NULL if part.strength == 0 and hypotheses.CLAIMS[part.claim].null else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import pandas as pd
 
 from thesislib.evaluation.claims_laughs import (
+    EXTREMES,
     Contrast,
     Frames,
     claim_a,
@@ -25,14 +27,20 @@ from thesislib.evaluation.claims_laughs import (
 from thesislib.records.laughs import TABLES, chosen, planted, strengths
 from thesislib.records.record import RunRecord
 from thesislib.records.tables import show_p
+from thesislib.records.traced import Traced, traced
 
 NAMES = {"audio": "voice", "video": "face", "mlp": "both"}
 """Models as claims call them."""
 
 
+class _Options(TypedDict):
+    replicates: int
+    seed: int
+
+
 def laugh_contrasts(
     records: Sequence[RunRecord], results: Path, *, at: float = 1.0, replicates: int, seed: int = 0
-) -> list[Contrast]:
+) -> list[Traced]:
     """Every part of claims A to E at one strength; those that lack records are left out.
 
     Models are compared over the seeds that all of them have.
@@ -45,8 +53,8 @@ def laugh_contrasts(
         seed: Of the bootstrap.
     """
 
-    def frames(tested: str, *starts: str) -> dict[str, dict[str, Frames]]:
-        """By start and model."""
+    def chosen_runs(tested: str, *starts: str) -> dict[str, dict[str, list[RunRecord]]]:
+        """By start and model, in order of seed."""
         runs = {
             (start, model): {
                 r.seed: r for r in chosen(records, at=at, tested=tested, start=start, model=model)
@@ -57,29 +65,39 @@ def laugh_contrasts(
         shared = sorted(set.intersection(*(set(found) for found in runs.values())))
         return {
             start: {
-                model: [runs[start, model][n].load_predictions(results) for n in shared]
-                for model in TABLES
+                NAMES[model]: [runs[start, model][n] for n in shared] for model in TABLES
             }
             for start in starts
         }
 
-    own = frames("ndc-me", "scratch")["scratch"]
-    other = frames("ifadv", "scratch", "pretrained")
-    found: list[Contrast] = []
-    if other["scratch"]["mlp"]:
-        scratch, pretrained = (
-            {NAMES[model]: runs for model, runs in other[start].items()}
-            for start in ("scratch", "pretrained")
-        )
-        found += claim_a(scratch, pretrained, replicates=replicates, seed=seed)
-    voice, face, fusion = (own[model] for model in TABLES)
-    if fusion:
-        models = {NAMES[model]: runs for model, runs in own.items()}
-        found += claim_b(voice, face, fusion, replicates=replicates, seed=seed)
-        found += claim_c1(models, replicates=replicates, seed=seed)
-        found += claim_c2("face", face, replicates=replicates, seed=seed)
-        found += claim_d(voice, face, fusion, replicates=replicates, seed=seed)
-        found += claim_e("face", face, replicates=replicates, seed=seed)
+    def load(runs: dict[str, list[RunRecord]]) -> dict[str, Frames]:
+        return {name: [r.load_predictions(results) for r in own] for name, own in runs.items()}
+
+    def of(contrasts: Iterable[Contrast], *models: tuple[str, ...]) -> list[Traced]:
+        """Contrasts on the corpus itself with the runs of their models."""
+        pairs = zip(contrasts, models, strict=True)
+        return [traced(found, *(own[name] for name in names)) for found, names in pairs]
+
+    own = chosen_runs("ndc-me", "scratch")["scratch"]
+    other = chosen_runs("ifadv", "scratch", "pretrained")
+    options: _Options = {"replicates": replicates, "seed": seed}
+    found: list[Traced] = []
+    if other["scratch"]["both"]:
+        scratch, pretrained = (other[start] for start in ("scratch", "pretrained"))
+        parts = claim_a(load(scratch), load(pretrained), **options)
+        found += [
+            traced(part, scratch[name], pretrained[name])
+            for part, name in zip(parts, scratch, strict=True)
+        ]
+    if own["both"]:
+        models = load(own)
+        voice, face, fusion = (models[name] for name in ("voice", "face", "both"))
+        pairs = ("face", "voice"), ("both", "face"), ("voice",)
+        found += of(claim_b(voice, face, fusion, **options), *pairs)
+        found += of(claim_c1(models, **options), *((name,) for name in models))
+        found += of(claim_c2("face", face, **options), *[("face",)] * len(EXTREMES))
+        found += of(claim_d(voice, face, fusion, **options), ("both", "voice"), ("both", "face"))
+        found += of(claim_e("face", face, **options), ("face",), ("face",))
     return found
 
 

@@ -1,9 +1,10 @@
 """The claims ledger: claims A to J, each with its parts as the records have them.
 
 Chapters judge their claims from stored predictions; here their answers are brought into one form,
-by strength of what was planted. To judge all of them takes a minute, so the parts are kept in
-``results/claims.json`` beside a digest of the records and of the code; whoever reads them gets
-what is kept where the digest still fits, and else judges again.
+by strength of what was planted, with the runs that they rest on. To judge all of them takes a
+minute, so the parts are kept in ``results/claims.json`` beside a digest of the records and of the
+code; whoever reads them gets what is kept where the digest still fits, and else judges again. What
+parts say of a claim is put into words in `thesislib.records.verdicts`.
 
 Source: claims A to J of the notes.
 """
@@ -13,10 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -24,7 +26,12 @@ from thesislib.code import code_sha256
 from thesislib.files import atomic_write
 from thesislib.records.record import RunRecord
 
+if TYPE_CHECKING:
+    from thesislib.records.traced import Traced
+
 KEPT = "claims.json"
+FORM = 2
+"""Counted up whenever this module makes other parts of the same records."""
 REPLICATES = 2000
 JUDGES = (
     "thesislib.evaluation.claims",
@@ -33,7 +40,7 @@ JUDGES = (
     "thesislib.evaluation.claims_branches",
 )
 """Where the code begins that judges."""
-HOLDS, REVERSED = "holds", "reversed"
+HOLDS, REVERSED, UNDECIDED = "holds", "reversed", "undecided"
 MEASURES = {
     "overlap_levels": "shared values of overlapping segments",
     "kappa": "kappa of a tier",
@@ -51,6 +58,8 @@ class Part:
         data: Corpus, real or twin.
         synthetic: Whether it is a twin.
         strength: Of the planted effects: 1 as documented, 0 for a null twin, NaN for real ones.
+        planted: Whether that is the strength that the chapter's own tables are made of, which is
+            not 1 everywhere; False for real ones.
         difference: The effect size, in the unit of the claim.
         low: Lower end of its 95 % interval.
         high: Upper end.
@@ -58,6 +67,7 @@ class Part:
         seeds: Runs of each side.
         people: Speakers, or files of annotators, that were resampled.
         verdict: ``holds``, ``reversed``, ``undecided``, or why there is none.
+        runs: Ids of the runs of both sides.
     """
 
     claim: str
@@ -65,6 +75,7 @@ class Part:
     data: str
     synthetic: bool
     strength: float
+    planted: bool
     difference: float
     low: float
     high: float
@@ -72,11 +83,17 @@ class Part:
     seeds: int
     people: int
     verdict: str
+    runs: tuple[str, ...]
 
     @property
     def decided(self) -> bool:
         """Whether it came out either way."""
         return self.verdict in (HOLDS, REVERSED)
+
+    @property
+    def tested(self) -> bool:
+        """Whether it could be tested at all: a level may not occur, or people may be too few."""
+        return self.decided or self.verdict == UNDECIDED
 
 
 Judge = Callable[[Sequence[RunRecord], Path, int], list[Part]]
@@ -98,7 +115,7 @@ def parts(
         own = used(records, chapter)
         entry = kept.get(chapter, {})
         if entry.get("digest") == digest(own, replicates):
-            found += [_part(row) for row in entry["parts"]]
+            found += [_part(row, entry["runs"]) for row in entry["parts"]]
         else:
             found += judge(own, results, replicates)
     return found
@@ -109,17 +126,20 @@ def keep(
 ) -> list[Part]:
     """Judge what is not kept, and keep all of it in the results folder."""
     found = parts(records, results, replicates=replicates)
-    document = {
-        chapter: {
+    document = {}
+    for chapter in judges():
+        own = [part for part in found if CHAPTERS[part.claim[0]] == chapter]
+        runs = sorted({run for part in own for run in part.runs})
+        places = {run: place for place, run in enumerate(runs)}
+        document[chapter] = {
             "digest": digest(used(records, chapter), replicates),
+            "runs": runs,  # named once: a part has their places
             "parts": [
                 {k: None if v != v else v for k, v in asdict(part).items()}
-                for part in found
-                if CHAPTERS[part.claim[0]] == chapter
+                | {"runs": [places[run] for run in part.runs]}
+                for part in own
             ],
         }
-        for chapter in judges()
-    }
     with atomic_write(results / KEPT) as temporary:
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -150,7 +170,7 @@ def digest(records: Iterable[RunRecord], replicates: int) -> str:
     runs = sorted(
         (r.run_id, r.training_sha256, r.manifest_sha256, r.commit, r.started) for r in records
     )
-    text = json.dumps([runs, replicates, code_sha256(JUDGES)])
+    text = json.dumps([runs, replicates, code_sha256(JUDGES), FORM])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -176,7 +196,8 @@ def _annotations(records: Sequence[RunRecord], results: Path, replicates: int) -
             )
             table = table[table["quantity"].isin(QUANTITIES)]
             real = "real" if not record.synthetic else "twin"
-            rows.append(table.assign(corpus=f"{record.corpus}, {real}", strength=strength))
+            corpus = f"{record.corpus}, {real}"
+            rows.append(table.assign(corpus=corpus, strength=strength, run=record.run_id))
     found = []
     groups = ["statistic", "quantity", "corpus", "strength"]
     for key, part in pd.concat(rows).groupby(groups, sort=False) if rows else ():
@@ -191,6 +212,7 @@ def _annotations(records: Sequence[RunRecord], results: Path, replicates: int) -
                 data=corpus,
                 synthetic=synthetic,
                 strength=at if synthetic else math.nan,
+                planted=synthetic and at == 1,
                 difference=float(part["value"].mean()),
                 low=float(part["low"].mean()),
                 high=float(part["high"].mean()),
@@ -201,7 +223,8 @@ def _annotations(records: Sequence[RunRecord], results: Path, replicates: int) -
                 if verdicts == {True}
                 else REVERSED
                 if verdicts == {False}
-                else "undecided",
+                else UNDECIDED,
+                runs=tuple(sorted(part["run"])),
             )
         )
     return found
@@ -226,41 +249,55 @@ def _laughs(records: Sequence[RunRecord], results: Path, replicates: int) -> lis
         for strength in strengths(own):
             contrasts = laugh_contrasts(own, results, at=strength, replicates=replicates)
             data = {"A": f"NDC-ME to IFADV, {name}"}
-            found += _contrasts(contrasts, f"NDC-ME, {name}", strength, synthetic, data)
+            at = strength if synthetic else math.nan
+            found += _contrasts(contrasts, f"NDC-ME, {name}", at, strength == 1, data)
     return found
 
 
 def _social_mae(records: Sequence[RunRecord], results: Path, replicates: int) -> list[Part]:
-    from thesislib.records.social_mae import strength
-    from thesislib.records.social_mae_claims import contrasts
+    """Claims F to H: the strengths of the chapter's own tables, corrected together; then others."""
+    from thesislib.records.social_mae import is_of, strength
+    from thesislib.records.social_mae_claims import contrasts, real_voices
 
-    found = []
-    for synthetic, name in ((True, "twin"), (False, "real")):
-        own = [r for r in records if r.synthetic == synthetic]
-        for at in sorted({s for r in own if (s := strength(r)) is not None}):
-            parts = contrasts(own, results, at=at, replicates=replicates)
-            found += _contrasts(parts, name, at, synthetic, {})
+    twins, real = ([r for r in records if r.synthetic == kind] for kind in (True, False))
+    of = {r.run_id: r for r in twins}
+    main = _contrasts(contrasts(twins, results, replicates=replicates), "twin", 1, True)
+    found = [replace(part, strength=strength(of[part.runs[0]]) or 0.0) for part in main]
+    for at in sorted({s for r in twins if (s := strength(r)) is not None}):
+        parts = _contrasts(
+            contrasts(twins, results, at=at, replicates=replicates), "twin", at, False
+        )
+        found += [part for part in parts if not is_of(of[part.runs[0]])]
+    on_people = [
+        *contrasts(real, results, at=1.0, replicates=replicates),
+        *real_voices(real, results, replicates=replicates),
+    ]
+    for part in _contrasts(on_people, "real", math.nan, False):
+        corpus = re.split("[,:]", part.part)[0]
+        found.append(replace(part, data=f"{corpus}, real"))
     return found
 
 
 def _contrasts(
-    contrasts: Sequence[object],
+    contrasts: Iterable[Traced],
     data: str,
     strength: float,
-    synthetic: bool,
-    by_claim: Mapping[str, str],
+    planted: bool,
+    by_claim: Mapping[str, str] | None = None,
 ) -> list[Part]:
-    """What `contrasts_table` makes of contrasts, as parts."""
-    from thesislib.evaluation.claims_laughs import Contrast, contrasts_table
+    """What `contrasts_table` makes of contrasts, as parts; those of real ones have no strength."""
+    from thesislib.evaluation.claims_laughs import contrasts_table
 
-    table = contrasts_table(c for c in contrasts if isinstance(c, Contrast))
+    table = contrasts_table(contrasts)
+    synthetic = not math.isnan(strength)
     return [
         Part(
             claim=row["claim"],
             part=row["part"],
-            data=by_claim.get(row["claim"], data),
+            data=(by_claim or {}).get(row["claim"], data),
             synthetic=synthetic,
-            strength=strength if synthetic else math.nan,
+            strength=strength,
+            planted=synthetic and planted,
             difference=float(row["difference"]),
             low=float(row["low"]),
             high=float(row["high"]),
@@ -268,6 +305,7 @@ def _contrasts(
             seeds=int(row["seeds"]),
             people=int(row["speakers"]),
             verdict=str(row["verdict"]),
+            runs=tuple(row["runs"]),
         )
         for row in table.to_dict("records")
         if row["claim"][0] in CHAPTERS  # a chapter may compare more than its claims
@@ -290,6 +328,7 @@ def _branches(records: Sequence[RunRecord], results: Path, replicates: int) -> l
                 data=EVALUATED[head],
                 synthetic=synthetic,
                 strength=math.nan if not synthetic else float(scale or 1),
+                planted=synthetic and not scale,
                 difference=float(row["difference"]),
                 low=float(row["low"]),
                 high=float(row["high"]),
@@ -297,49 +336,13 @@ def _branches(records: Sequence[RunRecord], results: Path, replicates: int) -> l
                 seeds=int(row["seeds"]),
                 people=int(row["speakers"]),
                 verdict=str(row["verdict"]),
+                runs=tuple(row["runs"]),
             )
         )
     return found
 
 
-# ----------------------------------------------------------------------------------- in words
-
-
-def real_verdict(parts: Iterable[Part]) -> str:
-    """What real recordings say of a claim, in a few words.
-
-    >>> real_verdict([])
-    'not tested on real recordings'
-    """
-    real = [part for part in parts if not part.synthetic]
-    return in_words(real) if real else "not tested on real recordings"
-
-
-def in_words(parts: Sequence[Part]) -> str:
-    """How several parts came out, counted.
-
-    >>> in_words([])
-    'not recorded yet'
-    """
-    if not parts:
-        return "not recorded yet"
-    counts = {
-        name: sum(part.verdict == name for part in parts)
-        for name in dict.fromkeys([HOLDS, REVERSED, *(part.verdict for part in parts)])
-    }
-    told = [f"{name} in {number}" for name, number in counts.items() if number]
-    return f"{', '.join(told)} of {len(parts)}"
-
-
-def null_words(parts: Iterable[Part]) -> str:
-    """What the null twin gave: a part that comes out there is an effect that is not there."""
-    null = [part for part in parts if part.strength == 0]
-    if not null:
-        return "not recorded yet"
-    wrong = sum(part.decided for part in null)
-    if not wrong:
-        return f"finds nothing in {len(null)} of {len(null)}, as it should"
-    return f"finds in {wrong} of {len(null)} what was not planted"
+# --------------------------------------------------------------------------------------- kept
 
 
 def _read(results: Path) -> dict[str, dict]:
@@ -350,6 +353,6 @@ def _read(results: Path) -> dict[str, dict]:
     return document if isinstance(document, dict) else {}
 
 
-def _part(row: Mapping[str, Any]) -> Part:
+def _part(row: Mapping[str, Any], runs: Sequence[str]) -> Part:
     told: dict[str, Any] = {k: math.nan if v is None else v for k, v in row.items()}
-    return Part(**told)
+    return Part(**told | {"runs": tuple(runs[place] for place in row["runs"])})

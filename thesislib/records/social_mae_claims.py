@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from thesislib.evaluation.claims_laughs import Contrast, contrasts_table
+from thesislib.evaluation.claims_laughs import contrasts_table
 from thesislib.evaluation.claims_social_mae import (
     claim_f,
     claim_f_regions,
@@ -24,6 +24,7 @@ from thesislib.evaluation.regression import traits_of
 from thesislib.records.record import RunRecord
 from thesislib.records.social_mae import (
     CORPORA,
+    FULL,
     IN_DOMAIN,
     MODELS,
     MODES,
@@ -35,9 +36,12 @@ from thesislib.records.social_mae import (
     strength,
 )
 from thesislib.records.tables import show_p
+from thesislib.records.traced import Traced, traced
 
 FACE = ("skin",)
 """What the moving regions are compared with: the still part of the face."""
+REAL_VOICES = "EmoDB, Audio: pre-training on a twin's speech less none"
+"""The part of claim G on real recordings: neither corpus of it is the thesis's."""
 
 
 def contrasts(
@@ -47,7 +51,7 @@ def contrasts(
     at: float | None = None,
     replicates: int,
     seed: int = 0,
-) -> list[Contrast]:
+) -> list[Traced]:
     """Every part of claims F to H at one strength; those that lack records are left out.
 
     Args:
@@ -58,7 +62,7 @@ def contrasts(
         seed: Of the bootstrap.
     """
     options = {"replicates": replicates, "seed": seed}
-    found: list[Contrast] = []
+    found: list[Traced] = []
     for corpus, name in CORPORA.items():
         drawn = {
             (frames, method): chosen(
@@ -74,13 +78,14 @@ def contrasts(
             f"{name}: pictures, eight frames less copying": drawn["8", "copy"],
         }
         for part, other in pairs.items():
-            first, second = _paired(several, other, results)
+            first, second, runs = _paired(several, other, results)
             if first:
-                found.append(claim_f(part, first, second, **options))
+                found.append(traced(claim_f(part, first, second, **options), runs))
         frames = [r.load_predictions(results) for r in several]
         for region in ("eyes", "mouth") if frames and _has_regions(frames[0]) else ():
             part = f"{name}: error of {region} over still skin"
-            found.append(claim_f_regions(part, frames, region, FACE, **options))
+            contrast = claim_f_regions(part, frames, region, FACE, **options)
+            found.append(traced(contrast, several))
         found += _task_contrasts(records, results, corpus, name, at, options)
     return found
 
@@ -92,7 +97,7 @@ def _task_contrasts(
     name: str,
     at: float | None,
     options: dict[str, int],
-) -> list[Contrast]:
+) -> list[Traced]:
     found = []
     for mode, label in MODES.items():
         runs = {
@@ -110,18 +115,53 @@ def _task_contrasts(
             "in-domain less out-of-domain": runs["8", OUT_OF_DOMAIN],
         }
         for part, other in pairs.items():
-            first, second = _paired(social, other, results)
+            first, second, used = _paired(social, other, results)
             if first:
-                found.append(claim_g(f"{name}, {label}: {part}", first, second, **options))
+                contrast = claim_g(f"{name}, {label}: {part}", first, second, **options)
+                found.append(traced(contrast, used))
         if corpus == "ndc-me" and at in (None, 1):
-            first, second = _paired(social, lsn_tcn_runs(records, mode), results)
+            first, second, used = _paired(social, lsn_tcn_runs(records, mode), results)
             if first:
                 part = f"{name}, {label}: Social-MAE less LSN-TCN"
-                found.append(replace(claim_g(part, first, second, **options), claim="7.4"))
+                contrast = replace(claim_g(part, first, second, **options), claim="7.4")
+                found.append(traced(contrast, used))
         if social and social[0].kind == "classification":
             frames = [r.load_predictions(results) for r in social]
-            found.append(claim_h(f"{name}, {label}: micro and macro F1", frames, **options))
+            contrast = claim_h(f"{name}, {label}: micro and macro F1", frames, **options)
+            found.append(traced(contrast, social))
     return found
+
+
+def real_voices(
+    records: Sequence[RunRecord], results: Path, *, replicates: int, seed: int = 0
+) -> list[Traced]:
+    """The part of claim G on EmoDB: pre-training on the speech of a twin less none, macro F1.
+
+    Sound alone, in folds of people unseen; the same people on both sides.
+
+    Args:
+        records: Of chapter 7.
+        results: Folder of results.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        One contrast, or none without records of both sides.
+    """
+    pretrained, none = (
+        chosen(
+            records, at=1.0, corpus="emodb", model="mae", mode="audio", pretraining=pretraining,
+            scope=FULL,
+        )
+        for pretraining in ("librispeech-twin", "none")
+    )  # fmt: skip
+    first, second, runs = _paired(
+        [r for r in pretrained if not r.synthetic], [r for r in none if not r.synthetic], results
+    )
+    if not first:
+        return []
+    contrast = claim_g(REAL_VOICES, first, second, replicates=replicates, seed=seed)
+    return [traced(contrast, runs)]
 
 
 def claims_table(
@@ -183,7 +223,7 @@ def p_values_table(
                 )
                 for frames in ("8", "1")
             ]  # fmt: skip
-            first, second = _paired(runs[0], runs[1], results)
+            first, second, _ = _paired(runs[0], runs[1], results)
             if not first:
                 continue
             traits = traits_of(first[0]) if runs[0][0].kind == "regression" else []
@@ -204,15 +244,21 @@ def p_values_table(
 
 def _paired(
     first: Sequence[RunRecord], second: Sequence[RunRecord], results: Path
-) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
-    """Predictions of both in order of seed, of the seeds that both have on the same clips."""
+) -> tuple[list[pd.DataFrame], list[pd.DataFrame], list[RunRecord]]:
+    """Predictions of both in order of seed, of the seeds that both have on the same clips.
+
+    The runs of both come last.
+    """
     a, b = ({r.seed: r for r in runs} for runs in (first, second))
-    pairs = [
-        (a[n].load_predictions(results), b[n].load_predictions(results))
-        for n in sorted(a.keys() & b.keys())
-    ]
-    alike = [(x, y) for x, y in pairs if set(x["clip_id"]) == set(y["clip_id"])]
-    return [x for x, _ in alike], [y for _, y in alike]
+    frames: tuple[list[pd.DataFrame], list[pd.DataFrame]] = [], []
+    used = []
+    for n in sorted(a.keys() & b.keys()):
+        x, y = a[n].load_predictions(results), b[n].load_predictions(results)
+        if set(x["clip_id"]) == set(y["clip_id"]):
+            frames[0].append(x)
+            frames[1].append(y)
+            used += [a[n], b[n]]
+    return *frames, used
 
 
 def _has_regions(frame: pd.DataFrame) -> bool:
