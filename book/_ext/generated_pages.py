@@ -247,9 +247,7 @@ def briefly_made_by(runs: Sequence[RunRecord]) -> dict[str, str]:
     return shown | hashes | {"command": (commands[0] if commands else "–") + more}
 
 
-def _measured(
-    part: ledger.Part | None, key: str, panels: dict[tuple[str, ...], str]
-) -> list[str]:
+def _measured(part: ledger.Part | None, key: str, panels: dict[tuple[str, ...], str]) -> list[str]:
     if part is None:
         return ["–", "not recorded yet", "–", "–", "–"]
     p = "–" if math.isnan(part.p_value) else f"{part.p_value:.3f}"

@@ -18,6 +18,7 @@ from thesislib.caching import cache_folder, cache_key
 from thesislib.config import (
     EXPERIMENTS,
     DisentanglementConfig,
+    LaughConfig,
     MainBranchConfig,
     experiment,
     experiment_name,
@@ -128,6 +129,24 @@ def test_an_entry_stands_for_the_product_of_its_lists(tmp_path):
         "--profile", "small", "--out", str(tmp_path / "out"),
     )  # fmt: skip
     assert load_jobs(tmp_path, profile="tiny", out=tmp_path) == []
+
+
+def test_the_files_of_a_job_of_many_parameters_have_names_that_a_disk_takes(tmp_path):
+    """And jobs whose names differ only where they are cut stay apart."""
+    effects = [f"emotion_{what}=2" for what in ("f0", "rate", "energy", "tilt", "jitter", "face")]
+    effects += ["laugh_face=0.5", "laugh_voice=0.5", "smile_face=0.5", "turn_end=3", "mimicry=2"]
+    configs = [
+        for_profile(
+            LaughConfig, "tiny", corpus="ndc-me-twin", effects=" ".join([*effects, f"leakage={n}"])
+        )
+        for n in (0, 0.5)
+    ]
+    jobs = [as_job(config, out=tmp_path) for config in configs]
+    assert len({job.name for job in jobs}) == 2
+    for job in jobs:
+        assert job.name.endswith("-tiny-s0")
+        with files.atomic_write(done_file(tmp_path, job.name)) as temporary:
+            temporary.write_text("{}")
 
 
 @pytest.mark.parametrize(

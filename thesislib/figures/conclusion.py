@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from thesislib.figures.style import BLUE, GREY, ORANGE, style
-from thesislib.records.conclusion import MISSING, NULL, REAL, REPORTED, TWIN
+from thesislib.records.conclusion import NULL, REAL, REPORTED, TWIN
+from thesislib.records.verdicts import MISSING
 
 MARKS: Mapping[str, dict[str, Any]] = {
     REPORTED: {"color": GREY, "marker": "D", "markerfacecolor": "white"},

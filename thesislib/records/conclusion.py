@@ -238,7 +238,9 @@ def in_words(table: pd.DataFrame) -> list[str]:
         words = [f"{verdict} {(own == verdict).sum()}" for verdict in sorted(set(own))]
         told.append(f"{name}: {', '.join(words) or MISSING}.")
     others = table.loc[table["strength"].fillna("") != "", "strength"]
-    told += [f"{words.capitalize()}: {n} of the twins." for words, n in others.value_counts().items()]
+    told += [
+        f"{str(how).capitalize()}: {n} of the twins." for how, n in others.value_counts().items()
+    ]
     missing = (table["kind"] == MISSING).sum()
     return [*told, f"Not recorded yet: {missing}."]
 

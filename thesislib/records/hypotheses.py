@@ -129,8 +129,11 @@ CLAIMS = {
         NO_TRACE,
         "A share that is lower or more uneven after regrouping.",
         lambda: [
-            ("In the text of chapter 6, in no table: mean share of laughs found and its standard "
-             "deviation, per cent", "69.15 ± 5.58 regrouped against 66.46 ± 10.06 as annotated"),
+            (
+                "In the text of chapter 6, in no table: mean share of laughs found and its standard "
+                "deviation, per cent",
+                "69.15 ± 5.58 regrouped against 66.46 ± 10.06 as annotated",
+            ),
         ],
     ),
     "F": Claim(

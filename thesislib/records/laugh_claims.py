@@ -64,9 +64,7 @@ def laugh_contrasts(
         }
         shared = sorted(set.intersection(*(set(found) for found in runs.values())))
         return {
-            start: {
-                NAMES[model]: [runs[start, model][n] for n in shared] for model in TABLES
-            }
+            start: {NAMES[model]: [runs[start, model][n] for n in shared] for model in TABLES}
             for start in starts
         }
 

@@ -13,6 +13,7 @@ list of values, and stands for their product::
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -34,6 +35,7 @@ from thesislib.records import provenance
 
 KEYS = ("chapter", "experiment", "records", "profiles")
 MEMORY_MB = {"tiny": 3_000, "small": 8_000, "paper": 64_000}  # most that a job of a profile takes
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +111,10 @@ def as_job(config: Experiment, *, out: Path, records: int = 0) -> Job:
     spelled = {k: v for k, v in config.changed().items() if k not in ("corpus", "seed")}
     parts = [config.CHAPTER, experiment_name(kind), config.corpus]
     parts += [f"{name}-{value}" for name, value in spelled.items()]
-    parts += [config.profile, f"s{config.seed}"]
+    name = _file_name("-".join(parts), end=f"-{config.profile}-s{config.seed}")
     verb, *options = shlex.split(config.command())[1:]
     return Job(
-        name=re.sub(r"[^A-Za-z0-9_.+-]+", "-", "-".join(parts)),
+        name=name,
         command=(
             *(sys.executable, "-m", "thesislib.cli", verb, *options),
             *("--out", str(out.resolve())),
@@ -129,6 +131,17 @@ def as_job(config: Experiment, *, out: Path, records: int = 0) -> Job:
         memory_mb=MEMORY_MB[config.profile],
         missing=_missing(config),
     )
+
+
+def _file_name(told: str, *, end: str) -> str:
+    """A name that file systems take: those of many parameters are cut, and kept apart by a digest.
+
+    A file may have 255 bytes, of which endings and those of temporary files take some.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", told)
+    if len(name) + len(end) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME - 40]}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    return name + end
 
 
 def _missing(config: Experiment) -> str:
