@@ -478,8 +478,8 @@ def claims(as_json: JsonOption = False) -> None:
             {
                 "claim": key,
                 "verdict": verdicts.verdict_words(key, own),
-                "real": verdicts.real_verdict(own),
-                "twins": verdicts.in_words(verdicts.as_planted(own)),
+                "real": verdicts.real_words(key, own),
+                "twins": verdicts.planted_words(key, own),
                 "null": verdicts.null_words(key, own),
             }
         )

@@ -160,33 +160,41 @@ def claims_summary_html(found: Sequence[ledger.Part]) -> str:
             [
                 f'<a href="#claim-{key.lower()}">{key}</a>',
                 escape(claim.hypothesis),
-                escape(verdicts.verdict_words(key, own)),
-                escape(verdicts.real_verdict(own)),
-                escape(verdicts.in_words(verdicts.as_planted(own))),
-                escape(verdicts.null_words(key, own)),
+                _judged(verdicts.twin_verdict(key, own), verdicts.planted_words(key, own)),
+                escape(verdicts.null_words(key, own)) if claim.null else "none",
+                _judged(verdicts.verdict_on_people(key, own), verdicts.real_words(key, own)),
             ]
         )
-    head = ["Claim", "Hypothesis", "Verdict", "Real recordings", "Twins, as planted", "Null twins"]
+    head = ["Claim", "Hypothesis", "Twins, as planted", "Null twins", "Real recordings"]
     return table(head, rows, "Verdicts on all claims", classes="claims")
+
+
+def _judged(verdict: str, counts: str) -> str:
+    """A verdict with the counts behind it; alone where there is nothing to count."""
+    told = f"<strong>{escape(verdict)}</strong>"
+    if counts.startswith((verdicts.MISSING, verdicts.UNTESTED)):
+        return told
+    if counts.startswith(f"{verdict} in "):  # said once
+        return told + escape(counts.removeprefix(verdict))
+    return f"{told}: {escape(counts)}"
 
 
 def claim_html(key: str, found: Sequence[ledger.Part]) -> str:
     """One claim: what it says, how it is tested, what came out, and its parts."""
     claim = CLAIMS[key]
     own = [part for part in found if part.claim == key]
-    planted = verdicts.as_planted(own)
     strengths = sorted({part.strength for part in own if part.synthetic})
     seeds = sorted({part.seeds for part in own})
     chapter = ledger.CHAPTERS[key[0]]
     missing = f"not recorded yet: the runs of `thesis reproduce --only {chapter}` are not all there"
-    null = verdicts.null_words(key, own)
+    twins, null = verdicts.planted_words(key, own), verdicts.null_words(key, own)
     told = {
         "Hypothesis": claim.hypothesis,
         "Verdict": verdicts.verdict_words(key, own),
         "Test": claim.test,
         "The thesis prints": "; ".join(f"{place}: {value}" for place, value in claim.printed()),
-        "Real recordings": verdicts.real_verdict(own),
-        "Twins, as planted": verdicts.in_words(planted) if planted else missing,
+        "Real recordings": verdicts.real_words(key, own),
+        "Twins, as planted": missing if twins == verdicts.MISSING else twins,
         "Null twin": f"{claim.null} {null[0].upper()}{null[1:]}.".lstrip(),
         "Strengths": ", ".join(f"{s:g}" for s in strengths) or "none yet",
         "Seeds": " or ".join(str(n) for n in seeds) or "none yet",
@@ -209,13 +217,13 @@ def parts_table(own: Sequence[ledger.Part], unit: str, key: str) -> str:
         here = [part for part in own if (part.part, part.data) == place]
         first = next((part for part in here if part in main), None)
         by_strength = {part.strength: part for part in here if part in rest}
-        strength = verdicts.strength_words(first) if first else ""
+        planted = verdicts.strength_words(first) if first else ""
         rows.append(
             [
                 escape(place[0]),
-                escape(f"{place[1]}, {strength}" if strength else place[1]),
+                escape(f"{place[1]}, {planted}" if planted else place[1]),
                 *_measured(first, key, panels),
-                *(_briefly(by_strength.get(strength), key, panels) for strength in others),
+                *(_briefly(by_strength.get(at), key, panels) for at in others),
             ]
         )
     head = ["Part", "Data", f"Difference, {unit}", "Verdict", "p (Holm)", "Seeds", "People"]

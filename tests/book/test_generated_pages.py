@@ -110,14 +110,23 @@ def test_an_unrecorded_claim_says_so(pages):
     assert "<table" not in html
 
 
-def test_a_claim_shows_its_parts_and_its_null_twin(pages):
-    def part(strength, difference, verdict):
-        return ledger.Part(
-            claim="A", part="p", data="twin", synthetic=True, strength=strength,
-            difference=difference, low=difference - 0.1, high=difference + 0.1, p_value=0.04,
-            seeds=5, people=12, verdict=verdict,
-        )  # fmt: skip
+def part(at, difference, verdict, **changed):
+    values = {
+        "claim": "A", "part": "p", "data": "twin", "synthetic": True, "strength": at,
+        "planted": at == 1, "difference": difference, "low": difference - 0.1,
+        "high": difference + 0.1, "p_value": 0.04, "seeds": 5, "people": 12, "verdict": verdict,
+        "runs": (),
+    }  # fmt: skip
+    return ledger.Part(**(values | changed))
 
+
+def row_of(html, key):
+    """Cells of a claim in the summary, after its letter."""
+    own = html.split(f'<a href="#claim-{key.lower()}">')[1].split("</tr>")[0]
+    return re.findall("<td>(.*?)</td>", own)
+
+
+def test_a_claim_shows_its_parts_and_its_null_twin(pages):
     parts = [part(1.0, 0.31, "holds"), part(0.0, 0.02, "undecided"), part(0.5, 0.2, "holds")]
     html = pages.claim_html("A", parts)
     read(html)
@@ -125,7 +134,88 @@ def test_a_claim_shows_its_parts_and_its_null_twin(pages):
         assert text in html
     assert "0, 0.5, 1" in html
     assert CLAIMS["A"].overturn in html
-    read(pages.claims_summary_html(parts))
+    assert "on twins holds; on real recordings not tested" in html
+    assert f"{CLAIMS['A'].null} Tested for 1 of 1 parts: finds nothing, as it should." in html
+
+
+def test_the_summary_has_a_short_verdict_for_twins_and_for_people(pages):
+    parts = [part(1.0, 0.31, "holds"), part(0.0, 0.02, "undecided")]
+    html = pages.claims_summary_html(parts)
+    read(html)
+    assert row_of(html, "A") == [
+        escape(CLAIMS["A"].hypothesis),
+        "<strong>holds</strong> in 1 of 1",
+        "tested for 1 of 1 parts: finds nothing, as it should",
+        "<strong>not tested</strong>",
+    ]
+    few = [part(1.0, 0.3, "holds", claim="D"), part(1.0, 0.1, "undecided", claim="D", part="q")]
+    few.append(part(float("nan"), 0.3, "too few people", claim="D", synthetic=False))
+    told = row_of(pages.claims_summary_html(few), "D")
+    assert told[1] == "<strong>undecided</strong>: holds in 1, undecided in 1 of 2"
+    assert told[3] == "<strong>not tested</strong>: too few people in 1 of 1"
+    assert row_of(html, "F")[1:] == [
+        "<strong>not recorded yet</strong>", "none", "<strong>not tested</strong>",
+    ]  # fmt: skip
+
+
+def test_a_claim_without_a_null_twin_gives_the_reason(pages):
+    html = pages.claim_html("H", [part(1.0, 0.31, "holds", claim="H")])
+    assert escape(f"No null twin: {CLAIMS['H'].no_null}.") in html
+    zero = [part(1.0, 0.31, "holds", claim="H"), part(0.0, 0.2, "holds", claim="H")]
+    head = pages.parts_table(zero, "F1", "H").split("</thead>")[0]
+    assert "Strength 0" in head
+    assert "Null twin" not in head
+
+
+def test_a_part_says_where_it_was_planted_otherwise_than_documented(pages):
+    twice = part(2.0, 0.3, "holds", claim="G", planted=True)
+    weak = part(1.0, 0.1, "undecided", claim="G", planted=False)
+    html = pages.parts_table([twice, weak], "F1", "G")
+    assert "<td>twin, planted twice as strong as documented</td>" in html
+    assert "+0.30 [+0.20, +0.40]" in html
+    assert '<th scope="col">Strength 1</th>' in html
+    assert "+0.10, undecided" in html
+
+
+def test_a_number_of_a_part_opens_the_runs_that_it_was_computed_from(pages):
+    """Parts of the same runs share a panel; a part without runs is plain text."""
+    first, second = sorted(run.run_id for run in pages.records())[:2]
+    both = (first, second)
+    parts = [
+        part(1.0, 0.31, "holds", runs=both),
+        part(0.0, 0.02, "undecided", runs=(first,)),
+        part(1.0, 0.11, "holds", part="q", runs=both),
+        part(1.0, 0.21, "holds", part="without runs"),
+    ]
+    html = pages.parts_table(parts, "F1", "A")
+    found = read(html)
+    shared, other = "runs-claim-a-0", "runs-claim-a-1"
+    assert found.targets == [shared, other, shared]
+    assert f'popovertarget="{shared}">+0.31 [+0.21, +0.41]</button>' in html
+    assert f'popovertarget="{other}">+0.02</button>, undecided' in html
+    assert "<td>+0.21 [+0.11, +0.31]</td>" in html
+    named = re.findall("<span>run</span><span>(.*?)</span>", html)
+    assert named == [f"{first} {second}", first]
+
+
+def test_a_panel_of_many_runs_has_one_command_and_short_hashes(pages):
+    runs = pages.records()[:3]
+    told = pages.briefly_made_by(runs)
+    whole = pages.made_by(runs)
+    commands = whole["command"].splitlines()
+    assert len(commands) > 1
+    assert told["command"] == f"{commands[0]} (and {len(commands) - 1} more, one a run)"
+    assert told["run"] == whole["run"]
+    assert told["manifest"].split(", ") == [m[:12] for m in whole["manifest"].split(", ")]
+    assert "more" not in pages.briefly_made_by(runs[:1])["command"]
+
+
+def test_every_part_of_the_ledger_names_runs_that_are_recorded(pages):
+    known = {run.run_id for run in pages.records()}
+    assert pages.parts()
+    for found in pages.parts():
+        assert found.runs, (found.claim, found.part)
+        assert set(found.runs) <= known, (found.claim, found.part)
 
 
 def test_every_claim_has_its_place_on_the_page():

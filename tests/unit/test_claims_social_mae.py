@@ -19,7 +19,7 @@ from thesislib.evaluation.claims_social_mae import (
     p_over_clips,
 )
 from thesislib.evaluation.metrics import measure
-from thesislib.records import social_mae, social_mae_claims
+from thesislib.records import ledger, social_mae, social_mae_claims
 from thesislib.records.record import RunRecord
 
 OPTIONS = {"replicates": 400, "seed": 0}
@@ -235,6 +235,7 @@ def test_lsn_tcn_is_compared_on_the_same_clips_only(add, tmp_path):
     contrast = found["NDC-ME, AV: Social-MAE less LSN-TCN"]
     assert contrast.claim == "7.4"
     assert contrast.seeds == 1
+    assert contrast.runs == ("06-0", records[0].run_id)
     assert contrast.difference > 0.3
 
 
@@ -340,3 +341,82 @@ def test_the_main_strength_is_that_of_the_corpus(add, tmp_path):
     assert social_mae.chosen(every, at=1) == [documented, traits_told]
     found = social_mae_claims.contrasts(every, tmp_path, replicates=50)
     assert [(c.part, c.seeds) for c in found] == [("CREMA-D, Audio: micro and macro F1", 2)]
+    assert found[0].runs == tuple(r.run_id for r in records)
+
+
+def test_a_part_names_the_runs_of_the_seeds_that_both_sides_have(add, tmp_path):
+    eight = [add(answers(0.9, seed=seed), seed=seed) for seed in (0, 1, 2)]
+    one = [add(answers(0.5, seed=seed), seed=seed, frames="1") for seed in (0, 1)]
+    found = {
+        c.part: c for c in social_mae_claims.contrasts([*eight, *one], tmp_path, replicates=50)
+    }
+    compared = found["CREMA-D, AV: eight frames less one"]
+    assert compared.seeds == 2
+    assert compared.runs == tuple(sorted(r.run_id for r in [*eight[:2], *one]))
+    alone = found["CREMA-D, AV: micro and macro F1"]
+    assert alone.runs == tuple(r.run_id for r in eight)
+
+
+def test_the_ledger_plants_emotions_of_crema_d_twice_and_tells_other_strengths_apart(add, tmp_path):
+    main = [add(answers(0.8, seed=seed), seed=seed, mode="audio") for seed in (0, 1)]
+    null = add(answers(0.2), seed=2, mode="audio", effects=effects(0))
+    weak = add(answers(0.3), seed=3, mode="audio", effects="")
+    found = ledger.parts([*main, null, weak], tmp_path, replicates=50)
+    assert [(p.strength, p.planted, p.runs) for p in found] == [
+        (2.0, True, tuple(r.run_id for r in main)),
+        (0.0, False, (null.run_id,)),
+        (1.0, False, (weak.run_id,)),
+    ]
+
+
+# Real voices -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def voices(add, tmp_path):
+    """Real recordings of EmoDB, sound alone: pre-trained on a twin's speech, and not at all."""
+
+    def make(share, pretraining, seed, *, real=True, **given):
+        config = for_profile(
+            SocialMaeConfig, "small", corpus="emodb", modes="audio", n_frames=1, seed=seed,
+            pretraining=pretraining, **given,
+        )  # fmt: skip
+        frame = answers(share, seed=seed)
+        record = RunRecord(
+            run_id=f"emodb-{pretraining}-{config.scope}-{real}-{seed}", kind="classification",
+            chapter="07", experiment=social_mae.TASK, profile="small", corpus="emodb",
+            variant="cut-2s" if real else "twin", synthetic=not real, seed=seed,
+            configuration={
+                "model": "mae", "mode": "audio", "frames": "1", "pretraining": pretraining,
+                "scope": config.scope,
+            },
+            config=config.as_dict(),
+            metrics=measure("classification", frame, replicates=20, seed=0),
+        )  # fmt: skip
+        return record.save(tmp_path, frame)
+
+    return make
+
+
+def test_one_part_of_g_is_on_real_voices(voices, tmp_path):
+    speech = [voices(0.9, "librispeech-twin", seed) for seed in (0, 1)]
+    none = [voices(0.4, "none", seed) for seed in (0, 1)]
+    (part,) = ledger.parts([*speech, *none], tmp_path, replicates=200)
+    assert (part.claim, part.part) == ("G", social_mae_claims.REAL_VOICES)
+    assert (part.data, part.synthetic, part.planted) == ("EmoDB, real", False, False)
+    assert np.isnan(part.strength)
+    scores = [np.mean([r.metrics["macro_f1"].value for r in runs]) for runs in (speech, none)]
+    assert part.difference == pytest.approx(scores[0] - scores[1], abs=0.02)
+    assert part.verdict == "holds"
+    assert part.runs == tuple(sorted(r.run_id for r in [*speech, *none]))
+
+
+def test_real_voices_need_both_sides_end_to_end_and_no_twin(voices, tmp_path):
+    speech, none = voices(0.9, "librispeech-twin", 0), voices(0.4, "none", 0)
+    twin = voices(0.4, "none", 0, real=False)
+    probe = voices(0.4, "none", 0, scope="probe")
+    for other in ([], [twin], [probe]):
+        assert social_mae_claims.real_voices([speech, *other], tmp_path, replicates=50) == []
+    assert social_mae_claims.real_voices([none], tmp_path, replicates=50) == []
+    (found,) = social_mae_claims.real_voices([speech, none, twin, probe], tmp_path, replicates=50)
+    assert found.runs == tuple(sorted((speech.run_id, none.run_id)))

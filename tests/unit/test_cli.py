@@ -10,6 +10,7 @@ import soundfile
 
 from thesislib import cli
 from thesislib.corpora.manifest import load_manifest
+from thesislib.records.hypotheses import CLAIMS
 
 NAMES = [row["file"] for row in load_manifest("emodb").records("utterances")]
 
@@ -176,3 +177,18 @@ def test_an_archive_fetched_by_hand_is_unpacked(thesis, data_root, tmp_path):
     assert code == 0
     assert "unpacked" in out
     assert thesis("data", "check", "emodb", "--data-root", new)[0] == 0
+
+
+def test_claims_are_judged_and_kept_before_anything_is_recorded(thesis, project):
+    code, out, _ = thesis("claims", "--json")
+    rows = {row.pop("claim"): row for row in json.loads(out)}
+    assert code == 0
+    assert list(rows) == list(CLAIMS)
+    assert rows["D"] == {
+        "verdict": "on twins not recorded yet; on real recordings not tested",
+        "real": "not tested on real recordings",
+        "twins": "not recorded yet",
+        "null": "not recorded yet",
+    }
+    assert rows["H"]["null"].startswith("no null twin: ")
+    assert (project / "results" / "claims.json").is_file()

@@ -20,7 +20,7 @@ I1 = "whisper: voxceleb2-twin all, main less voxceleb2-twin all, auxiliary"
 def part(claim="D", text=D_VOICE, data="NDC-ME, twins", strength=1.0, **changed):
     synthetic = not math.isnan(strength)
     values = {"difference": 0.2, "low": 0.1, "high": 0.3, "p_value": 0.01, "seeds": 5, "people": 12}
-    values |= {"verdict": "holds"} | changed
+    values |= {"verdict": "holds", "planted": strength == 1, "runs": ("x",)} | changed
     return Part(claim=claim, part=text, data=data, synthetic=synthetic, strength=strength, **values)
 
 
@@ -74,6 +74,34 @@ def test_effects_keep_kinds_of_data_apart():
     assert not (table["value"] == 0.9).any()  # half a strength is neither
 
 
+def test_effects_are_of_the_strength_of_the_tables_and_say_where_it_is_not_the_documented_one():
+    label = "CREMA-D: in-domain less no pre-training"
+    text = "CREMA-D, AV: in-domain less no pre-training"
+    parts = [
+        part("G", text, "twin", 2.0, planted=True, difference=0.3),
+        part("G", text, "twin", 1.0, planted=False, difference=0.1),
+        part(strength=1.0),
+    ]
+    table = conclusion.effects(parts)
+    assert row(table, "G", label, conclusion.TWIN)["value"] == 0.3
+    assert row(table, "G", label, conclusion.TWIN)["strength"] == (
+        "planted twice as strong as documented"
+    )
+    assert row(table, "D", "fusion less voice", conclusion.TWIN)["strength"] == ""
+    assert "Planted twice as strong as documented: 1 of the twins." in conclusion.in_words(table)
+    figure = claims_picture(table)
+    names = [label.get_text() for axis in figure.axes for label in axis.get_yticklabels()]
+    assert [name for name in names if name.endswith("*")] == [f"G  {label}*"]
+    assert figure.get_supxlabel() == "* planted twice as strong as documented"
+    plt.close(figure)
+
+
+def test_a_claim_without_a_null_twin_has_none_in_the_picture():
+    text = "CREMA-D: pictures, eight frames less one"
+    table = conclusion.effects([part("F", text, "twin", 0.0)])
+    assert conclusion.NULL not in set(table["kind"])
+
+
 def test_what_is_not_recorded_is_said_and_not_left_out():
     table = conclusion.effects([])
     assert (table["kind"] == conclusion.MISSING).sum() == len(HEADLINES)
@@ -92,6 +120,7 @@ def test_claims_are_chosen_by_letter():
     assert list(conclusion.claims_table([], "I").index) == ["I1", "I2", "I3"]
     table = conclusion.claims_table([part(), part(verdict="reversed")], "D")
     assert table.loc["D", "twin, as planted"] == "holds in 1, reversed in 1 of 2"
+    assert table.loc["D", "verdict"] == "on twins mixed; on real recordings not tested"
 
 
 def test_a_verdict_on_the_thesis_needs_its_own_corpora():

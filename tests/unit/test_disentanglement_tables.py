@@ -197,6 +197,16 @@ def test_claim_i_holds_where_it_was_planted_and_nowhere_else(book):
     assert set(planted["verdict"]) == {"holds"}
     null = rows[rows["evaluated"] == "emodb-twin-emotion-0"]
     assert (null["verdict"] == "undecided").all()
+    for row in rows.to_dict("records"):
+        sides = {row[side].partition(",")[0].split()[1] for side in ("first", "second")}
+        assert row["runs"] == tuple(
+            sorted(
+                run.run_id
+                for run in book.records
+                if run.configuration["evaluated"] == row["evaluated"]
+                and run.configuration["losses"] in sides
+            )
+        )
     verdicts = claims.verdict_table(rows)
     assert verdicts.loc["I1", "emotion, twins"] == "holds (2 of 2)"
     assert verdicts.loc["I2", "twin without emotion"] == "undecided (1)"

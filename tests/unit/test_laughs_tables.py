@@ -216,6 +216,39 @@ def test_claims_find_what_was_planted_and_not_its_null(every_model, tmp_path):
     assert parts == table.index.tolist(), "in the order of the claims' own table"
 
 
+def test_every_part_names_the_runs_of_the_models_that_it_compares(every_model, tmp_path):
+    records = [
+        *every_model(0.4, 0.6, 0.95),
+        *every_model(0.3, 0.3, 0.3, tested="ifadv"),
+        *every_model(0.8, 0.8, 0.8, tested="ifadv", start="pretrained"),
+    ]
+    voice, face, both = ("audio",), ("video",), ("mlp",)
+    expected = {
+        "voice: F1 pretrained less scratch, zero-shot": ("ifadv", voice),
+        "face: F1 pretrained less scratch, zero-shot": ("ifadv", face),
+        "both: F1 pretrained less scratch, zero-shot": ("ifadv", both),
+        "F1 of smiles, face less voice": ("ndc-me", face + voice),
+        "F1 of laughs, with the voice less without": ("ndc-me", both + face),
+        "voice: F1 of laughs less smiles": ("ndc-me", voice),
+        "voice: laughs found, a level up": ("ndc-me", voice),
+        "face: laughs found, a level up": ("ndc-me", face),
+        "both: laughs found, a level up": ("ndc-me", both),
+        "F1 of the fusion less the voice": ("ndc-me", both + voice),
+        "F1 of the fusion less the face": ("ndc-me", both + face),
+    }
+    for contrast in laugh_claims.laugh_contrasts(records, tmp_path, replicates=50):
+        # What is left, claims C2 and E, is about the face alone.
+        tested, models = expected.pop(contrast.part, ("ndc-me", face))
+        assert contrast.runs == tuple(
+            sorted(
+                r.run_id
+                for r in records
+                if r.configuration["tested"] == tested and r.configuration["model"] in models
+            )
+        ), contrast.part
+    assert expected == {}
+
+
 def test_a_fusion_is_held_against_either_branch_on_shared_seeds(every_model, add, tmp_path):
     records = [*every_model(0.3, 0.6, 0.6), add("gating", 0.95, seed=1)]
     table = laugh_claims.fusions_table(records, tmp_path, replicates=2000)

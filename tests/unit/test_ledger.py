@@ -11,24 +11,18 @@ from thesislib.corpora.manifest import load_manifest
 from thesislib.evaluation.agreement import agreement_frame
 from thesislib.evaluation.annotation_sets import compare_all
 from thesislib.evaluation.claims import claim_j
-from thesislib.evaluation.claims_laughs import Contrast, contrasts_table
+from thesislib.evaluation.claims_laughs import contrasts_table
 from thesislib.records import ledger
 from thesislib.records.hypotheses import CLAIMS
 from thesislib.records.recording import Stopwatch, record_run
 from thesislib.records.reported import reported
+from thesislib.records.traced import Traced
 
 MANIFEST = load_manifest("ifadv")
 AGREEING = (
     "delay=0 boundary_jitter=0 role_jitter=0 threshold=0 bias=0 noise=0 speech_cover=0 "
     "laugh_as_smile=0 backchannel_as_turn=0"
 )
-
-
-def part(claim="A", strength=1.0, verdict="holds", synthetic=True):
-    return ledger.Part(
-        claim=claim, part="x", data="twin", synthetic=synthetic, strength=strength,
-        difference=0.1, low=0.05, high=0.15, p_value=0.01, seeds=3, people=9, verdict=verdict,
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -56,10 +50,9 @@ def test_all_claims_are_there_with_all_that_belongs_to_them():
     for claim in CLAIMS.values():
         assert claim.hypothesis
         assert claim.test
-        assert claim.null
         assert claim.overturn
         assert claim.unit
-        claim.printed()
+        assert claim.printed()
 
 
 def test_what_the_thesis_prints_is_computed_from_its_tables():
@@ -76,26 +69,13 @@ def test_what_the_thesis_prints_is_computed_from_its_tables():
 
 def test_nothing_recorded_is_said_and_is_no_verdict(tmp_path):
     assert ledger.parts([], tmp_path) == []
-    assert ledger.in_words([]) == ledger.null_words([]) == "not recorded yet"
-    assert ledger.real_verdict([part()]) == "not tested on real recordings"
-
-
-def test_a_null_twin_must_not_be_found():
-    assert "as it should" in ledger.null_words([part(strength=0, verdict="undecided")])
-    wrong = [part(strength=0), part(strength=0, verdict="undecided")]
-    assert ledger.null_words(wrong) == "finds in 1 of 2 what was not planted"
-
-
-def test_verdicts_are_counted():
-    parts = [part(), part(verdict="reversed"), part(verdict="undecided"), part()]
-    assert ledger.in_words(parts) == "holds in 2, reversed in 1, undecided in 1 of 4"
 
 
 def test_contrasts_keep_their_numbers_and_other_comparisons_are_left_out():
     contrasts = [
-        Contrast(
+        Traced(
             claim=claim, part=claim, difference=0.1, low=0.02, high=0.2, p_value=0.01, seeds=2,
-            speakers=8, clips=80,
+            speakers=8, clips=80, runs=(f"{claim}-first", f"{claim}-second"),
         )
         for claim in ("A", "C1", "7.4")
     ]  # fmt: skip
@@ -104,7 +84,45 @@ def test_contrasts_keep_their_numbers_and_other_comparisons_are_left_out():
     table = contrasts_table(contrasts)
     assert [p.p_value for p in found] == table["p_holm"].tolist()[:2]
     assert found[0].verdict == table["verdict"][0]
-    assert math.isnan(ledger._contrasts(contrasts, "x", 1.0, False, {})[0].strength)
+    assert [p.runs for p in found] == [("A-first", "A-second"), ("C1-first", "C1-second")]
+
+
+def test_a_part_knows_whether_it_is_on_people_and_at_the_strength_of_the_tables():
+    contrast = Traced(
+        claim="A", part="x", difference=0.1, low=0.02, high=0.2, p_value=0.01, seeds=2,
+        speakers=8, clips=80, runs=("a",),
+    )  # fmt: skip
+    cases = [(1.0, True), (0.0, False), (math.nan, True)]
+    parts = [ledger._contrasts([contrast], "x", at, planted)[0] for at, planted in cases]
+    told = [(p.synthetic, p.planted) for p in parts]
+    assert told == [(True, True), (True, False), (False, False)]
+    assert math.isnan(parts[-1].strength)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "tested", "decided"),
+    [
+        ("holds", True, True),
+        ("reversed", True, True),
+        ("undecided", True, False),
+        ("too few people", False, False),
+        ("no such windows", False, False),
+    ],
+)
+def test_a_part_that_could_not_be_tested_is_not_an_undecided_one(verdict, tested, decided):
+    part = ledger.Part(
+        claim="A", part="x", data="twin", synthetic=True, strength=1.0, planted=True,
+        difference=0.1, low=0.05, high=0.15, p_value=0.01, seeds=3, people=9, verdict=verdict,
+        runs=(),
+    )  # fmt: skip
+    assert (part.tested, part.decided) == (tested, decided)
+
+
+def test_the_form_of_parts_makes_what_is_kept_stale(monkeypatch):
+    before = ledger.digest([], 50)
+    assert ledger.digest([], 50) == before
+    monkeypatch.setattr(ledger, "FORM", ledger.FORM + 1)
+    assert ledger.digest([], 50) != before
 
 
 def test_claim_j_is_that_of_the_single_runs(run, project):
@@ -118,11 +136,14 @@ def test_claim_j_is_that_of_the_single_runs(run, project):
     assert one.difference == pytest.approx(sum(float(k["value"].iloc[0]) for k in kappas) / 2)
     assert one.seeds == 2
     assert one.strength == 1
+    assert one.planted
+    assert {p.runs for p in found} == {tuple(sorted(r.run_id for r in records))}
 
 
 def test_annotators_who_agree_are_the_null_twin(run, project):
     found = ledger.parts([run(effects=AGREEING)], project / "results", replicates=50)
     assert {p.strength for p in found} == {0.0}
+    assert not any(p.planted for p in found)
     shared = [p for p in found if "shared values" in p.part]  # kappa also sees the frames' edges
     assert [p.difference for p in shared] == [0, 0, 0]
     assert not any(p.decided for p in shared)
@@ -140,6 +161,8 @@ def test_what_is_kept_is_read_while_it_fits_and_judged_again_when_it_does_not(
     kept = ledger.keep([first], results, replicates=50)
     document = json.loads((results / ledger.KEPT).read_text())
     assert [p["claim"] for p in document["05"]["parts"]] == [p.claim for p in kept]
+    assert document["05"]["runs"] == [first.run_id], "named once, whatever the number of parts"
+    assert {tuple(p["runs"]) for p in document["05"]["parts"]} == {(0,)}
     judged = []
     real = ledger.judges()["05"]
 

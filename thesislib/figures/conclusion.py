@@ -55,7 +55,7 @@ def claims_picture(effects: pd.DataFrame) -> Figure:
             for kind, mark in MARKS.items()
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=9)
-        told = [words for words in effects["strength"].dropna().unique() if words]
+        told = set(effects["strength"]) - {""}
         if told:
             figure.supxlabel(f"* {'; '.join(sorted(told))}", fontsize=8, color=GREY)
     return figure
@@ -84,7 +84,7 @@ def _panel(axis: Axes, effects: pd.DataFrame) -> None:
             if row["low"] == row["low"]:
                 axis.plot([row["low"], row["high"]], [place] * 2, color=mark["color"], linewidth=1)
             axis.plot([row["value"]], [place], linestyle="", markersize=4.5, **mark)
-    strong = effects[effects["strength"].fillna("") != ""]
+    strong = effects[effects["strength"] != ""]
     marked = set(zip(strong["claim"], strong["label"], strict=True))
     names = [f"{claim}  {label}{'*' if (claim, label) in marked else ''}" for claim, label in rows]
     axis.set_yticks(range(len(rows)), names, fontsize=8)

@@ -108,7 +108,7 @@ def effects(parts: Sequence[Part], headlines: Sequence[Headline] = HEADLINES) ->
     """
     rows: list[Mapping[str, object]] = []
     for headline in headlines:
-        place = {"claim": headline.claim, "label": headline.label}
+        place = {"claim": headline.claim, "label": headline.label, "strength": ""}
         printed = headline.reported_effect()
         if not math.isnan(printed):
             rows.append(place | {"kind": REPORTED, "value": printed})
@@ -142,9 +142,9 @@ def claims_table(parts: Sequence[Part], letters: str) -> pd.DataFrame:
             rows[name] = {
                 "the claim": claim.hypothesis,
                 "verdict": verdicts.verdict_words(name, own),
-                "twin, as planted": verdicts.in_words(verdicts.as_planted(own)),
+                "twin, as planted": verdicts.planted_words(name, own),
                 "null twin": verdicts.null_words(name, own),
-                "real recordings": verdicts.real_verdict(own),
+                "real recordings": verdicts.real_words(name, own),
             }
     return pd.DataFrame(rows).T.rename_axis("claim")
 
@@ -239,7 +239,7 @@ def in_words(table: pd.DataFrame) -> list[str]:
         own = table.loc[table["kind"] == kind, "verdict"]
         words = [f"{verdict} {(own == verdict).sum()}" for verdict in sorted(set(own))]
         told.append(f"{name}: {', '.join(words) or MISSING}.")
-    others = table.loc[table["strength"].fillna("") != "", "strength"]
+    others = table.loc[table["strength"] != "", "strength"]
     told += [
         f"{str(how).capitalize()}: {n} of the twins." for how, n in others.value_counts().items()
     ]

@@ -27,6 +27,9 @@ class Claim:
         no_null: Why there is no null twin, where there is none.
         every: Whether it holds only where every part does.
         about: Beginning of the names of the data that count for its verdict; empty for any.
+
+    Raises:
+        ValueError: it has both a null twin and a reason for none, or neither.
     """
 
     hypothesis: str
@@ -130,8 +133,8 @@ CLAIMS = {
         "A share that is lower or more uneven after regrouping.",
         lambda: [
             (
-                "In the text of chapter 6, in no table: mean share of laughs found and its standard "
-                "deviation, per cent",
+                "In the text of chapter 6, in no table: mean share of laughs found and its "
+                "standard deviation, per cent",
                 "69.15 ± 5.58 regrouped against 66.46 ± 10.06 as annotated",
             ),
         ],
@@ -217,8 +220,7 @@ CLAIMS = {
     "I3": Claim(
         "Training in the wild beats training on clean speech, for laughs and smiles.",
         "Macro F1 of a probe on the auxiliary branch trained in the wild less one trained on clean "
-        "speech. Bootstrap and test as for I1. Parts on emotion are shown and do not count for the "
-        "verdict.",
+        "speech. Bootstrap and test as for I1. Parts on emotion are shown and not counted.",
         "macro F1",
         NO_EMOTION,
         "Clean speech that does as well on laughs and smiles.",

@@ -3,8 +3,9 @@
 The rule of a verdict is simple on purpose, and pages state it: over the parts of one kind of data a
 claim *holds* where at least one part holds and none is reversed; it is *reversed* where at least
 one part is reversed and none holds; it is *mixed* where there are both, else *undecided*. A claim
-of which every part has to hold says so, see `Claim.every`, and one that is about some data only
-counts no others, see `Claim.about`.
+of which every part has to hold says so, see `Claim.every`: a part that could not be tested does not
+hold. One that is about some data only counts no others, see `Claim.about`, neither for the verdict
+nor in the numbers beside it.
 """
 
 from __future__ import annotations
@@ -27,14 +28,33 @@ def null_parts(parts: Iterable[Part]) -> list[Part]:
     return [p for p in parts if p.strength == 0 and p.tested and CLAIMS[p.claim].null]
 
 
-def real_verdict(parts: Iterable[Part]) -> str:
-    """What real recordings say of a claim, in a few words.
+def counted(key: str, parts: Iterable[Part]) -> list[Part]:
+    """Parts of a claim that count for its verdict.
 
-    >>> real_verdict([])
+    Args:
+        key: Of the claim.
+        parts: Of the ledger; those of other claims are passed over.
+    """
+    return [p for p in parts if p.claim == key and p.data.startswith(CLAIMS[key].about)]
+
+
+def real_words(key: str, parts: Iterable[Part]) -> str:
+    """How the parts of a claim came out on real recordings.
+
+    >>> real_words("A", [])
     'not tested on real recordings'
     """
-    real = [part for part in parts if not part.synthetic]
+    real = [part for part in counted(key, parts) if not part.synthetic]
     return in_words(real) if real else "not tested on real recordings"
+
+
+def planted_words(key: str, parts: Iterable[Part]) -> str:
+    """How the parts of a claim came out on twins as planted.
+
+    >>> planted_words("A", [])
+    'not recorded yet'
+    """
+    return in_words(as_planted(counted(key, parts)))
 
 
 def in_words(parts: Sequence[Part]) -> str:
@@ -65,7 +85,7 @@ def null_words(key: str, parts: Iterable[Part]) -> str:
     >>> null_words("A", []), null_words("F", [])[:13]
     ('not recorded yet', 'no null twin:')
     """
-    own = [part for part in parts if part.claim == key]
+    own = counted(key, parts)
     if not CLAIMS[key].null:
         return f"no null twin: {CLAIMS[key].no_null}"
     all_parts = {(p.part, p.data) for p in own if p.planted or p.strength == 0}
@@ -73,13 +93,13 @@ def null_words(key: str, parts: Iterable[Part]) -> str:
         return MISSING
     null = null_parts(own)
     number = len({(part.part, part.data) for part in null})
-    told = f"null for {number} of {len(all_parts)} parts"
+    told = f"tested for {number or 'none'} of {len(all_parts)} parts"
     if not null:
         return told
     wrong = sum(part.decided for part in null)
     if wrong:
-        return f"{told}: finds in {wrong} of {number} what was not planted"
-    return f"{told}: finds nothing in {number} of {number}, as it should"
+        return f"{told}: finds in {wrong} what was not planted"
+    return f"{told}: finds nothing, as it should"
 
 
 def verdict(key: str, parts: Iterable[Part]) -> str:
@@ -92,34 +112,56 @@ def verdict(key: str, parts: Iterable[Part]) -> str:
     Returns:
         `HOLDS`, `REVERSED`, `MIXED`, `UNDECIDED`, or `UNTESTED` where no part that counts was.
     """
-    claim = CLAIMS[key]
-    own = [p for p in parts if p.claim == key and p.tested and p.data.startswith(claim.about)]
-    if not own:
+    own = counted(key, parts)
+    if not any(part.tested for part in own):
         return UNTESTED
-    holds, reverses = (any(p.verdict == name for p in own) for name in (HOLDS, REVERSED))
-    if holds and reverses:
+    found = {part.verdict for part in own}
+    if {HOLDS, REVERSED} <= found:
         return MIXED
-    if reverses:
+    if REVERSED in found:
         return REVERSED
-    needed = all(p.verdict == HOLDS for p in own) if claim.every else holds
-    return HOLDS if needed else UNDECIDED
+    holds = found == {HOLDS} if CLAIMS[key].every else HOLDS in found
+    return HOLDS if holds else UNDECIDED
+
+
+def twin_verdict(key: str, parts: Iterable[Part]) -> str:
+    """The verdict on twins as planted; `MISSING` where nothing is recorded.
+
+    >>> twin_verdict("A", [])
+    'not recorded yet'
+    """
+    planted = as_planted(counted(key, parts))
+    return verdict(key, planted) if planted else MISSING
+
+
+def verdict_on_people(key: str, parts: Iterable[Part]) -> str:
+    """The verdict on real recordings.
+
+    >>> verdict_on_people("A", [])
+    'not tested'
+    """
+    return verdict(key, (part for part in parts if not part.synthetic))
 
 
 def verdict_words(key: str, parts: Sequence[Part]) -> str:
     """The verdict line of a claim: on twins as planted, and on real recordings.
 
-    What its null twin should not show and does is said beside it: no verdict on a twin counts then.
+    Where a test finds something on the null twin, that is said beside it: a verdict on twins by
+    such a test cannot be relied on.
+
+    Args:
+        key: Of the claim.
+        parts: Of the ledger; those of other claims are passed over.
 
     >>> verdict_words("A", [])
     'on twins not recorded yet; on real recordings not tested'
     """
-    own = [part for part in parts if part.claim == key]
-    planted, real = as_planted(own), [part for part in own if not part.synthetic]
-    on_twins = verdict(key, planted) if planted else MISSING
+    own = counted(key, parts)
+    on_twins = twin_verdict(key, own)
     null = null_parts(own)
     if wrong := sum(part.decided for part in null):
         on_twins += f", while {wrong} of {len(null)} null tests found what was not planted"
-    return f"on twins {on_twins}; on real recordings {verdict(key, real)}"
+    return f"on twins {on_twins}; on real recordings {verdict_on_people(key, own)}"
 
 
 def broken_nulls(parts: Iterable[Part]) -> str:
