@@ -22,6 +22,7 @@ from rich.table import Table
 
 from thesislib.config import read_value
 from thesislib.errors import InputError
+from thesislib.memory import keep_memory
 
 app = typer.Typer(
     name="thesis",
@@ -520,6 +521,7 @@ def agreement(
 
 def main() -> None:
     """Entry point of ``thesis``."""
+    keep_memory()
     try:
         app(args=_joined_parameters(sys.argv[1:]))
     except InputError as error:

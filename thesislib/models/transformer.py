@@ -12,14 +12,14 @@ from torch.autograd.function import FunctionCtx
 
 from thesislib.errors import InputError
 
-EXPLICIT_BELOW_TOKENS = 192
+EXPLICIT_BELOW_TOKENS = 512
 """Sequences shorter than this take explicit attention on a CPU in bfloat16, longer ones the same
 one head at a time.
 
 Measured on one thread of a CPU with AVX-512 BF16 (batch 4; forward and backward in ms, fused,
-explicit, one head at a time): 12 heads of 64: 128 tokens 40/12/17, 196: 51/27/27, 324: 106/60/38,
-512: 166/110/84, 1296: 1044/897/578; 16 heads of 32, 1296: 781/854/511. Without gradients one head
-at a time is as fast at 324 tokens and the fastest of all from 512 on (50/51/33; 1296: 348/343/193).
+explicit, one head at a time): 12 heads of 64: 128 tokens 25/9/10, 324: 77/46/56, 512: 206/82/96,
+1296: 1050/957/660; 16 heads of 32, 1296: 762/774/543. Without gradients one head at a time is the
+fastest of all from 512 tokens on (51/38/32; 1296: 286/358/200), and needs the memory of one head.
 In float32 the fused kernel wins or draws at every length (324: 63/76, 1296: 1106/2490).
 """
 
@@ -59,31 +59,29 @@ def kernel_for(key: Tensor) -> Literal["fused", "explicit", "head by head"]:
 
 
 class _HeadByHead(torch.autograd.Function):
-    """Attention one head at a time, whose scores are then still in the cache when they are used.
+    """Attention whose scores stay in the cache: one head at a time, scores made again backwards.
 
-    Queries, scaled, keys and values `(B * heads, N, head_width)`. The weights are kept for the
-    gradients, as explicit attention keeps them: to make them again costs more time.
+    Queries, scaled, keys and values `(B * heads, N, head_width)`.
     """
 
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        mixed, kept = torch.empty_like(query), []
+        mixed = torch.empty_like(query)
         for q, k, v, out in zip(query, key, value, mixed, strict=True):
-            weights = (q @ k.T).softmax(dim=-1)
-            torch.mm(weights, v, out=out)
-            if any(ctx.needs_input_grad):  # type: ignore[attr-defined]
-                kept.append(weights)
-        ctx.save_for_backward(query, key, value, *kept)
+            torch.mm((q @ k.T).softmax(dim=-1), v, out=out)
+        ctx.save_for_backward(query, key, value, mixed)
         return mixed
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value, *kept = ctx.saved_tensors  # type: ignore[attr-defined]
+        query, key, value, mixed = ctx.saved_tensors  # type: ignore[attr-defined]
         grads = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        rows = zip(query, key, value, kept, grad, *grads, strict=True)
-        for q, k, v, weights, g, grad_q, grad_k, grad_v in rows:
+        shift = (grad * mixed).sum(dim=-1, keepdim=True)
+        rows = zip(query, key, value, grad, shift, *grads, strict=True)
+        for q, k, v, g, mean, grad_q, grad_k, grad_v in rows:
+            weights = (q @ k.T).softmax(dim=-1)
             torch.mm(weights.T, g, out=grad_v)
-            scores = torch.ops.aten._softmax_backward_data(g @ v.T, weights, -1, weights.dtype)
+            scores = (g @ v.T).sub_(mean).mul_(weights)
             torch.mm(scores, k, out=grad_q)
             torch.mm(scores.T, q, out=grad_k)
         return grads

@@ -27,9 +27,6 @@ from thesislib.reproduce.staleness import Document, read_documents
 
 PLAN = "plan.json"
 MADE_BY = ("manifest_sha256", "training_sha256")
-KEEP_MEMORY = {f"MALLOC_{what}_THRESHOLD_": str(2**34) for what in ("MMAP", "TRIM")}
-"""glibc shall keep the memory of large tensors: to give back and fetch it again at every step takes
-up to a sixth of the time of a step."""
 
 
 class State(StrEnum):
@@ -100,7 +97,7 @@ def do(job: Job, *, out: Path, work: Path) -> int:
     with exclusive(work / "locks" / job.name) as lock:  # an earlier start may have left it running
         state = state_of(job, read_documents(out), out=out, work=work)
         if state is State.RUN:
-            environment = os.environ | KEEP_MEMORY | {"OMP_NUM_THREADS": str(job.threads)}
+            environment = os.environ | {"OMP_NUM_THREADS": str(job.threads)}
             code = subprocess.run(
                 job.command,
                 cwd=files.project_root(),
