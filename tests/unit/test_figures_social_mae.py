@@ -325,6 +325,21 @@ def test_the_few_shot_curve_goes_from_few_people_to_all(add):
     assert len(pages.few_shot_points(records[3:4])) == 0
 
 
+def test_single_runs_have_intervals_over_people(add):
+    main = {"effects": " ".join(f"emotion_{what}=2" for what in ("f0", "rate", "face"))}
+    records = [
+        add(seed=1, score=0.4, **main), add(score=0.3, **main), add(n_frames=1, score=0.2, **main),
+        add(pretraining="none", score=0.9, **main), add(scope="probe", score=0.9, **main),
+    ]  # fmt: skip
+    table = pages.intervals(records, "crema-d", ("macro_f1", "uar"))
+    assert table["macro_f1"].to_dict() == {
+        ("AV", "CAV-MAE", 0): "0.20 [0.00, 1.00]",
+        ("AV", "Social-MAE", 0): "0.30 [0.00, 1.00]",
+        ("AV", "Social-MAE", 1): "0.40 [0.00, 1.00]",
+    }
+    assert len(pages.intervals(records[3:], "crema-d", ("macro_f1",))) == 0
+
+
 def test_kept_drawings_are_found_by_modality(add, tmp_path):
     drawing = drawing_of((5, 4))
     rows = [

@@ -23,6 +23,7 @@ from thesislib.records.reported import reported_table
 from thesislib.records.social_mae import (
     CORPORA,
     IN_DOMAIN,
+    MODELS,
     MODES,
     TASK,
     chosen,
@@ -30,6 +31,7 @@ from thesislib.records.social_mae import (
     in_scope,
     is_of,
 )
+from thesislib.records.tables import show
 from thesislib.reproduce.jobs import State, whole_file
 
 EVERYBODY = "all"
@@ -52,6 +54,29 @@ def coverage(records: Iterable[RunRecord], planned: Iterable[Mapping[str, Any]])
     names = ["corpus", "model", "frames", "pre-training", "scope", "twin"]
     index = pd.MultiIndex.from_tuples(counts, names=names)
     return pd.DataFrame(list(counts.values()), index=index, columns=["planned", "recorded"])
+
+
+def intervals(records: Iterable[RunRecord], corpus: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """Metrics of each single run with 95 % intervals over people, which the thesis does not give.
+
+    Args:
+        records: Of chapter 7.
+        corpus: Whose tables, such as ``crema-d``; its models that were pre-trained in domain.
+        metrics: Columns; those that a run has no value of are left out.
+
+    Returns:
+        Rows by modality, model of the thesis and seed; empty without records.
+    """
+    rows: dict[tuple[str, str, int], dict[str, str]] = {}
+    for mode, modality in MODES.items():
+        for frames, model in MODELS.items():
+            place = {"mode": mode, "frames": frames, "pretraining": IN_DOMAIN}
+            for run in chosen(records, corpus=corpus, model="mae", **place):
+                rows[modality, model, run.seed] = {
+                    name: show(run.metrics[name]) for name in metrics if name in run.metrics
+                }
+    index = pd.MultiIndex.from_tuples(rows, names=["modality", "model", "seed"])
+    return pd.DataFrame(list(rows.values()), index=index).sort_index(sort_remaining=False)
 
 
 def _condition(config: Mapping[str, Any]) -> tuple[str, ...]:
