@@ -23,8 +23,6 @@ MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A column of a data frame is as narrow as its longest word, and a number with its interval
     # breaks into four lines; CSS keeps whole what is short.
     (re.compile(r"<t([dh])>(?=[^<]{1,30}</t\1>)"), r'<t\1 class="short">'),
-    # The map is no single picture: its boxes are links.
-    (re.compile(r'(<div class="thesis-map"[^>]*>\s*<svg [^>]*)role="img"'), r'\1role="group"'),
 )
 
 

@@ -3,7 +3,7 @@
 ``{scoreboard} CHAPTER`` prints every table of a chapter of the thesis beside ours, and
 ``{scoreboard-summary}`` the counts and the picture; ``{claim} LETTER`` prints an entry of the
 ledger with the runs behind its numbers, ``{claims-summary}`` all verdicts; ``{status}`` says when
-each chapter was executed.
+each chapter was executed; ``{thesis-map}`` draws which corpora feed which chapter.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from traceable_numbers import button, panel
 
 from thesislib import files
 from thesislib.figures.scoreboard import picture, symbol
+from thesislib.figures.thesis_map import links, thesis_map
 from thesislib.records import ledger, scoreboard, status, verdicts
 from thesislib.records.citing import made_by
 from thesislib.records.hypotheses import CLAIMS
@@ -428,6 +429,26 @@ class Generated(SphinxDirective):
         return [nodes.raw("", content(self.name, argument), format="html")]
 
 
+def chapter_pages(documents: Iterable[str]) -> dict[str, str]:
+    """The notebook of each chapter, by the chapter's number.
+
+    >>> chapter_pages(["book/index", "notebooks/05_datasets"])
+    {'5': 'notebooks/05_datasets'}
+    """
+    found = (re.fullmatch(r"notebooks/0?(\d+)_.*", page) for page in documents)
+    return {match[1]: match[0] for match in found if match}
+
+
+class Map(SphinxDirective):
+    """The map of the thesis, whose chapters are links; nothing where the output is not HTML."""
+
+    def run(self) -> list[nodes.Node]:
+        """Raw HTML."""
+        address, here = self.env.app.builder.get_relative_uri, self.env.docname
+        pages = {n: address(here, page) for n, page in chapter_pages(self.env.found_docs).items()}
+        return [nodes.raw("", thesis_map(links(), pages), format="html")]
+
+
 def content(name: str, argument: str = "") -> str:
     """What a directive prints."""
     if name == "scoreboard-summary":
@@ -451,6 +472,7 @@ def setup(app: Sphinx) -> dict:
     """Register the directives and their style."""
     for name in ("scoreboard-summary", "scoreboard", "claims-summary", "claim", "status"):
         app.add_directive(name, Generated)
+    app.add_directive("thesis-map", Map)
     app.add_css_file("generated_pages.css")
     app.connect("env-get-outdated", outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -262,3 +262,12 @@ def test_a_status_says_how_long_a_chapter_took_and_with_what(pages):
     assert "2026-01-01 12:34 UTC, in 1 min, with Python 3.11, torch 2.1, a processor" in html
     assert "its own cells" in html
     assert "not known" not in html
+
+
+def test_the_boxes_of_the_map_lead_to_the_chapters(pages):
+    documents = [f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")]
+    found = pages.chapter_pages(["book/index", *documents])
+    assert sorted(found) == [str(n) for n in range(1, 10)]
+    assert found["7"] == "notebooks/07_social_mae"
+    drawing = pages.thesis_map(pages.links(), found)
+    assert set(re.findall('href="([^"]+)"', drawing)) == {found[n] for n in "5678"}

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -139,14 +140,15 @@ def test_every_phrase_that_is_no_result_stands_on_a_page(monkeypatch):
     assert len(allowed) <= 12
 
 
-def test_the_map_of_the_front_page_shows_what_feeds_each_chapter():
-    """Its lines, read off the drawing, are the links of manifests and experiments."""
-    drawing = ElementTree.fromstring((ROOT / "book/map.html").read_text())
-    boxes = {}
-    for group in drawing.iter():
-        if (box := group.find("rect")) is not None:
+def test_the_lines_of_the_map_end_at_the_boxes_of_their_links():
+    """What feeds each chapter, read off the drawing."""
+    found = thesis_map.links()
+    drawing = ElementTree.fromstring(thesis_map.thesis_map(found))
+    boxes, svg = {}, list(drawing.iter())
+    for box, text in pairwise(svg):
+        if box.tag == "rect":
             x, y, width, height = (float(box.get(key)) for key in ("x", "y", "width", "height"))
-            boxes[group.find("text").text] = (x, x + width, y, y + height)
+            boxes[text.text] = (x, x + width, y, y + height)
 
     def box_at(x, y):
         return next(
@@ -157,21 +159,24 @@ def test_the_map_of_the_front_page_shows_what_feeds_each_chapter():
 
     drawn = set()
     for line in drawing.iter("path"):
-        ends = re.fullmatch(r"M(\S+) (\S+)C.* (\S+) (\S+)", line.get("d"))
-        if ends:
-            x0, y0, x1, y1 = map(float, ends.groups())
-            chapter, corpus = box_at(x0, y0).split(" · ")[0], box_at(x1, y1)
-            drawn.add((chapter, corpus, line.get("class") == "ours"))
-    links = {
-        (link.chapter, thesis_map.SHORT[link.corpus], link.added) for link in thesis_map.links()
-    }
-    assert drawn == links
+        if line.get("class") == "link":
+            x0, y0, x1, y1 = map(
+                float, re.fullmatch(r"M(\S+) (\S+)C.* (\S+) (\S+)", line.get("d")).groups()
+            )
+            drawn.add((box_at(x0, y0).split(" · ")[0], box_at(x1, y1)))
+    assert drawn == {(link.chapter, thesis_map.SHORT[link.corpus]) for link in found}
 
 
-def test_the_map_of_the_front_page_leads_to_the_chapters():
-    pages = re.findall(r'href="\.\./(\S+)\.html"', (ROOT / "book/map.html").read_text())
-    assert set(pages) <= set(LISTED)
-    assert [page[10:12] for page in pages] == ["05", "06", "07", "08", "09"]
+def test_the_map_leads_to_chapters_whose_pages_it_is_given():
+    pages = {"5": "a.html", "8": "b.html?x&y"}
+    drawing = ElementTree.fromstring(thesis_map.thesis_map(thesis_map.links(), pages))
+    led = {box.find("text").text[0]: box.get("href") for box in drawing.iter("a")}
+    assert led == pages
+    assert drawing.find("svg").get("role") == "group"  # a picture would hide its links
+
+
+def test_the_front_page_has_the_map():
+    assert "```{thesis-map}" in (ROOT / "book/index.md").read_text()
 
 
 def test_vendored_files_are_those_the_readme_names():

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -311,10 +313,42 @@ class TestMap:
             CHAPTER, CORPORA = "06", ("ifadv", "emodb")
 
         found = thesis_map.links(experiments=(Extra,))
-        assert ("6", "ifadv", False) in found
-        assert ("6", "emodb", True) in found
-        assert ("8", "librispeech", False) in found
+        assert ("6", "ifadv", False, False) in found
+        assert ("6", "emodb", True, False) in found
+        assert ("8", "librispeech", False, False) in found
         assert "ib" not in {link.corpus for link in found}
+
+    def test_pre_training_comes_from_parameters_and_grids(self):
+        learnt = {link[:3] for link in thesis_map.links() if link.pretraining}
+        assert learnt == {
+            ("6", "crema-d", True),
+            ("7", "librispeech", True),
+            ("7", "sound-events", False),
+            ("7", "voxceleb2", False),
+            ("8", "librispeech", False),
+            ("8", "sound-events", False),
+            ("8", "voxceleb2", False),
+        }
+
+    def test_what_a_system_is_also_tested_on_is_not_for_pre_training_only(self):
+        class Laugh(Experiment):
+            CHAPTER, CORPORA, pretext, zero_shot = "07", ("ndc-me",), "ccdb-twin", "none"
+
+        class SocialMae(Experiment):
+            CHAPTER, CORPORA, pretraining = "07", ("ccdb", "emodb"), "none"
+
+        found = thesis_map.links([], (Laugh, SocialMae))
+        assert ("7", "ccdb", True, False) in found
+        assert ("7", "crema-d", True, True) in found  # in the grid of laughs
+        assert "none" not in {link.corpus for link in found}
+
+    def test_words_say_what_is_for_pre_training_and_what_is_added(self):
+        uses = [("emodb", True, True), ("sound-events", False, True), ("ndc-me", False, False)]
+        told = thesis_map.in_words([thesis_map.Link("7", *use) for use in uses])
+        assert told == (
+            "Chapter 7, Social-MAE: pre-trained on AudioSet (here: sound events), in this edition "
+            "also EmoDB; trained or tested on NDC-ME."
+        )
 
     def test_every_link_is_a_line_and_every_corpus_a_box(self):
         from xml.etree.ElementTree import fromstring
@@ -322,8 +356,13 @@ class TestMap:
         found = thesis_map.links()
         root = fromstring(thesis_map.thesis_map(found))
         lines, boxes = list(root.iter("path")), list(root.iter("rect"))
-        assert len(lines) == len(found) + len(thesis_map.SYSTEMS)
+        drawn = [line for line in lines if line.get("class") == "link"]
+        assert len(drawn) == len(found)
+        assert len(lines) == len(found) + len(thesis_map.SYSTEMS) + len(thesis_map.LINES)
         assert len(boxes) == len({link.corpus for link in found}) + 2 * len(thesis_map.SYSTEMS)
-        dashed = [line for line in lines if line.get("stroke-dasharray")]
-        assert len(dashed) == sum(link.added for link in found)
+        assert [line.get("stroke-dasharray", "") for line in drawn] == [
+            thesis_map.DASHES[link.pretraining, link.added] for link in found
+        ]
+        ends = [end for line in drawn for end in re.findall(r"M\S+ \S+|\S+ \S+$", line.get("d"))]
+        assert len(set(ends)) == 2 * len(found)  # no two lines fall together
         assert root.find(".//desc").text == thesis_map.in_words(found)
