@@ -61,11 +61,13 @@ class TwinSheet(SphinxDirective):
 class Measured(SphinxDirective):
     """``{measured} CHAPTER EXPERIMENT``, with rows by ``:by:`` and columns by ``:metrics:``.
 
-    ``:where:`` has conditions such as ``model=audio video; split=speaker``.
+    ``:where:`` has conditions such as ``model=audio video; split=speaker``. The table is numbered.
     """
 
     required_arguments = 2
     option_spec: ClassVar[dict] = {
+        "caption": directives.unchanged_required,
+        "name": directives.unchanged_required,
         "by": directives.unchanged_required,
         "metrics": directives.unchanged_required,
         "where": directives.unchanged,
@@ -90,7 +92,10 @@ class Measured(SphinxDirective):
             [*key, str(len({run.seed for run in runs})), *self.cells(runs, metrics)]
             for key, runs in found.items()
         ]
-        return [table([*by, "seeds", *metrics], rows)]
+        numbered = table([*by, "seeds", *metrics], rows)
+        numbered.insert(0, nodes.title("", self.options["caption"]))
+        self.add_name(numbered)
+        return [numbered]
 
     def cells(self, runs: Sequence[RunRecord], metrics: Sequence[str]) -> Iterable[nodes.Node]:
         """Each metric as a number that says where it comes from."""
