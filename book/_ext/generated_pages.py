@@ -101,6 +101,7 @@ def board_html(board: scoreboard.Board) -> str:
             escape(cell.verdict + (f": {cell.reason}" if cell.reason else "")),
             _ours(cell.twin, board, slug, panels),
             f"{symbol(cell.direction)} {escape(cell.direction)}",
+            escape(cell.against) or "–",
         ]
         for cell in board.cells
     ]
@@ -115,7 +116,7 @@ def board_html(board: scoreboard.Board) -> str:
         "Direction": board.direction,
         "On our side": board.note,
     }
-    head = ["Row", "Column", "Reported", "Real", "Verdict", "Twin", "Direction"]
+    head = ["Row", "Column", "Reported", "Real", "Verdict", "Twin", "Direction", "Of what"]
     runs = {run.run_id: run for c in board.cells for s in (c.real, c.twin) if s for run in s.runs}
     made = "".join(
         panel(made_by([runs[run_id] for run_id in ids]), name) for ids, name in panels.items()

@@ -82,6 +82,13 @@ def test_the_scoreboard_has_the_digits_of_the_thesis(pages):
     assert "0.590" in found
 
 
+def test_the_scoreboard_says_of_what_difference_each_direction_is(pages):
+    html = "".join(pages.content("scoreboard", chapter) for chapter in "5678")
+    found = re.findall(r"</svg> ([\w ]+)</td><td>([^<]*)</td></tr>", html)
+    cells = [cell for board in pages.boards() for cell in board.cells]
+    assert found == [(cell.direction, escape(cell.against) or "–") for cell in cells]
+
+
 def test_a_panel_of_the_scoreboard_names_runs_that_exist(pages):
     html = pages.content("scoreboard", "6")
     runs = {run for found in re.findall("<span>run</span><span>(.*?)</span>", html)

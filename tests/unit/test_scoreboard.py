@@ -103,6 +103,26 @@ def test_every_table_says_what_its_direction_is():
                 assert place != (number, row, column)
 
 
+def test_no_difference_is_counted_twice():
+    """A cell that is compared with another one is not compared with by that one."""
+    known = measures()
+    for number, measure in known.items():
+        for row, column, _ in reported_cells(number):
+            place = measure.reference(row, column)
+            if place is not None:
+                assert known[place[0]].reference(*place[1:]) != (number, row, column)
+
+
+def test_a_cell_names_what_is_subtracted_and_why_there_is_no_twin():
+    cells = {(c.table, c.row, c.column): c for b in board.scoreboard([], RESULTS) for c in b.cells}
+    assert cells["6.1", *PLACE].against == "less IFADV / From scratch"
+    assert cells["5.6", "Annotator 1", "Annotator 2"].against == "less Table 5.5"
+    assert cells["5.5", "Annotator 1", "Annotator 2"].against == ""
+    assert cells["5.3", "Annotator 1", "Roles"].against == "the amount is chosen"
+    for found in cells.values():
+        assert bool(found.against) == (found.direction != board.REFERENCE)
+
+
 def test_a_twin_is_never_a_reproduction(laugh, tmp_path):
     exactly = reported("6.1", *PLACE)
     one = cell([laugh(exactly, start="pretrained"), laugh(0.3)], tmp_path)

@@ -59,7 +59,7 @@ class Measure:
         trained: Whether it takes training.
         note: What has to be known of our side.
         people: What only people could do again.
-        has_twin: Whether a twin can say anything of it.
+        twinless: Why no twin can say anything of it, in a few words; empty where one can.
         complete: Whether one run tells of every cell that its corpus has.
     """
 
@@ -70,7 +70,7 @@ class Measure:
     trained: bool = True
     note: str = ""
     people: str = ""
-    has_twin: bool = True
+    twinless: str = ""
     complete: bool = False
 
 
@@ -107,20 +107,23 @@ def _annotation() -> dict[str, Measure]:
     def elsewhere(table: str, row: str, column: str) -> Place | None:
         return None if row == column else (table, row, column)
 
-    twinless = partial(Measure, IB, reference=alone, collect=nothing, trained=False, has_twin=False)
+    described = partial(Measure, IB, reference=alone, collect=nothing, trained=False)
     pairs = partial(Measure, IB, trained=False, note=NUMBERS, complete=True)
     found = {
-        "5.3": twinless(
+        "5.3": described(
             direction="None: how much was annotated is no finding.",
-            note="Records of agreement do not keep how long each annotator marked what.",
+            note="How much there is to annotate is set when a twin is made.",
+            twinless="the amount is chosen",
         ),
-        "5.4": twinless(
+        "5.4": described(
             direction="None: a simulated annotator takes no time.",
             people="Only six people with a clock could measure it again.",
+            twinless="it takes no time",
         ),
+        # A difference between two tables is counted in one of them only.
         "5.5": pairs(
-            direction="The kappa of a pair for roles less its mean kappa in Table 5.6.",
-            reference=partial(elsewhere, "5.6"),
+            direction="None: Table 5.6 is compared with it.",
+            reference=alone,
             collect=partial(_kappas, everything=False),
         ),
         "5.6": pairs(
@@ -129,15 +132,18 @@ def _annotation() -> dict[str, Measure]:
             collect=partial(_kappas, everything=True),
         ),
     }
-    tables = {"5.7": ("Role", "5.8"), "5.8": ("Smiles", "5.7"), "5.9": ("Laughs", "5.8")}
-    names = {"5.7": "roles", "5.8": "smiles", "5.9": "laughs"}
-    for table, (category, other) in tables.items():
+    for table, category, name in (("5.7", "Role", "roles"), ("5.9", "Laughs", "laughs")):
         found[table] = pairs(
-            direction=f"A pair's value for {names[table]} less the same pair's for {names[other]} "
-            f"in Table {other}, where that prints one.",
-            reference=partial(elsewhere, other),
+            direction=f"A pair's value for {name} less the same pair's for smiles in Table 5.8, "
+            "where that prints one.",
+            reference=partial(elsewhere, "5.8"),
             collect=partial(_overlaps, category=category),
         )
+    found["5.8"] = pairs(
+        direction="None: Tables 5.7 and 5.9 are compared with it.",
+        reference=alone,
+        collect=partial(_overlaps, category="Smiles"),
+    )
     return found
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thesislib.corpora.manifest import load_manifest
-from thesislib.records.measured import Measure, Sample, measures
+from thesislib.records.measured import Measure, Place, Sample, measures
 from thesislib.records.record import RunRecord
 from thesislib.records.reported import reported_cells, reported_entry, reported_tables
 
@@ -60,7 +60,8 @@ class Cell:
         verdict: One of `VERDICTS`.
         reason: Why it was not attempted, in a word or two; empty otherwise.
         direction: One of `DIRECTIONS`.
-        against: What the direction is taken against; empty for a reference.
+        against: What is subtracted for the direction: its table, row and column as far as they
+            differ from the cell's own; why there is no twin; empty for a reference.
     """
 
     table: str
@@ -142,12 +143,12 @@ def _board(
         place = measure.reference(row, column)
         told = math.nan if place is None else printed[place[0]].get(place[1:], math.nan)
         against = ""
-        if not measure.has_twin:
-            direction = NO_TWIN
+        if measure.twinless:
+            direction, against = NO_TWIN, measure.twinless
         elif place is None or math.isnan(told):
             direction = REFERENCE
         else:
-            against = " / ".join(_told(number, place))
+            against = "less " + ", ".join(_told((number, row, column), place))
             others = found["twin"][place[0]].get(place[1:], [])
             direction = _direction(value - told, here["twin"], others)
             if direction == MISSING and measure.complete and found["twin"][number]:
@@ -245,9 +246,10 @@ def reasons(corpora: Sequence[str], *, trained: bool = True, people: str = "") -
     return ", ".join(short), told
 
 
-def _told(number: str, place: tuple[str, str, str]) -> tuple[str, ...]:
-    table, *cell = place
-    return (*(() if table == number else (f"Table {table}",)), *cell)
+def _told(own: Place, other: Place) -> list[str]:
+    """Table, row and column of another cell, less what it shares with one's own."""
+    names = (f"Table {other[0]}", *other[1:])
+    return [name for name, a, b in zip(names, own, other, strict=True) if a != b]
 
 
 def _sign(value: float) -> int:
