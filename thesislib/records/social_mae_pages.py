@@ -70,8 +70,14 @@ def intervals(records: Iterable[RunRecord], corpus: str, metrics: Sequence[str])
     rows: dict[tuple[str, str, int], dict[str, str]] = {}
     for mode, modality in MODES.items():
         for frames, model in MODELS.items():
-            place = {"mode": mode, "frames": frames, "pretraining": IN_DOMAIN}
-            for run in chosen(records, corpus=corpus, model="mae", **place):
+            for run in chosen(
+                records,
+                corpus=corpus,
+                model="mae",
+                mode=mode,
+                frames=frames,
+                pretraining=IN_DOMAIN,
+            ):
                 rows[modality, model, run.seed] = {
                     name: show(run.metrics[name]) for name in metrics if name in run.metrics
                 }
