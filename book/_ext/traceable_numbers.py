@@ -3,7 +3,8 @@
 ``{result}`08-…-s*::uar:.2f``` prints a number of stored records and, in the page, opens a popover
 with what made it. ``{reported}`8.2|whisper-main-only|macro f1-score``` prints one of the thesis,
 with its digits, and opens one with its place there.
-A page of ``book/`` that writes a result by hand is a warning, and so an error of the build.
+A page of ``book/``, or a text cell of a chapter, that writes a result by hand is a warning, and so
+an error of the build. What code cells print is theirs.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ PLACE = re.compile(  # in the thesis, as in Tables 6.1 to 6.3: no result
     r"(?:(?:,| and| or| to)+\s[1-9]\d*(?:\.\d+)+)*"
 )
 SENTENCES = re.compile(r"(?<=[.!?])[*_)\"]*\s+(?=[A-Z*(\[…])")
+CHECKED = ("book/", "notebooks/")
 UNCHECKED = ("book/api", "book/bibliography")
 
 
@@ -189,9 +191,9 @@ def allowed_numbers() -> set[str]:
 
 
 def check(app: Sphinx, doctree: nodes.document) -> None:
-    """Warn of results that a page of ``book/`` states by hand."""
+    """Warn of results that a page or the text of a chapter states by hand."""
     name = app.env.docname
-    if not name.startswith("book/") or name.startswith(UNCHECKED):
+    if not name.startswith(CHECKED) or name.startswith(UNCHECKED):
         return
     allowed = allowed_numbers()
     for block in doctree.findall(nodes.TextElement):

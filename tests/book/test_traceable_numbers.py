@@ -7,6 +7,7 @@ import sys
 from html import unescape
 from pathlib import Path
 
+import nbformat
 import pytest
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
@@ -67,14 +68,15 @@ def build(tmp_path, monkeypatch):
     extensions = ROOT / "book/_ext"
     monkeypatch.setattr(sys, "path", [str(extensions), *sys.path])
 
-    def run(text, page="book/page"):
+    def run(text, page="book/page", suffix=".md"):
         source = tmp_path / "source"
         shutil.rmtree(source, ignore_errors=True)
-        target = source / f"{page}.md"
+        target = source / f"{page}{suffix}"
         target.parent.mkdir(parents=True)
-        target.write_text(f"# A page\n\n{text}\n")
+        target.write_text(f"# A page\n\n{text}\n" if suffix == ".md" else text)
         (source / "conf.py").write_text(
-            f'extensions = ["myst_parser", "traceable_numbers"]\nroot_doc = {page!r}\n'
+            f'extensions = ["myst_nb", "traceable_numbers"]\nroot_doc = {page!r}\n'
+            'nb_execution_mode = "off"\n'
         )
         with (tmp_path / "warnings").open("w") as warning, docutils_namespace():
             app = Sphinx(
@@ -241,5 +243,38 @@ def test_a_page_of_constants_and_code_builds(build):
     assert not build(f"`uar = 0.5` is code, and 1.22 s are a window.\n\n{table}")[1]
 
 
-def test_chapters_and_listings_are_not_checked_here(build):
-    assert not build("A UAR of 0.865.", page="notebooks/page")[1]
+@pytest.fixture
+def build_chapter(build):
+    """Build a chapter of one text cell and one code cell; return its HTML and the warnings."""
+
+    def run(text):
+        said = nbformat.v4.new_output("stream", text="UAR 0.865\n")
+        table = nbformat.v4.new_output("display_data", {"text/html": "<p>UAR 0.865</p>"})
+        book = nbformat.v4.new_notebook(
+            cells=[
+                nbformat.v4.new_markdown_cell(f"# A chapter\n\n{text}"),
+                nbformat.v4.new_code_cell("uar = 0.865", outputs=[said, table]),
+            ],
+            metadata={"language_info": {"name": "python", "pygments_lexer": "ipython3"}},
+        )
+        return build(nbformat.writes(book), page="notebooks/page", suffix=".ipynb")
+
+    return run
+
+
+def test_a_chapter_with_a_result_written_by_hand_is_a_warning(build_chapter):
+    warnings = build_chapter("CREMA-D from sound has a micro F1 of 0.611.")[1]
+    assert warnings.count("looks like a result written by hand") == 1
+    in_a_box = "```{warning}\nCREMA-D from sound has a micro F1 of 0.611.\n```"
+    assert "looks like a result written by hand" in build_chapter(in_a_box)[1]
+
+
+def test_what_a_chapter_cites_and_what_its_code_prints_are_no_warning(build_chapter):
+    html, warnings = build_chapter("The micro F1 is {reported}`7.2|Social-MAE|Audio Mi` there.")
+    assert not warnings
+    assert ">0.601</button>" in html
+    assert html.count("UAR 0.865") == 2
+
+
+def test_pages_that_are_no_prose_are_not_checked(build):
+    assert not build("A UAR of 0.865.", page="book/api/page")[1]

@@ -24,7 +24,9 @@ METRICS = (
 )
 FOLDS = f"tests/unit/test_people_apart.py::test_each_person_is_tested_in_one_fold[{RUN}]"
 SPLITS = "tests/properties/test_split_properties.py::test_emodb_splits_by_speaker_too"
-PROSE = "tests/book/test_pages.py::test_no_page_states_a_result_by_hand[index.md]"
+BY_HAND = "tests/book/test_pages.py::test_no_page_or_chapter_states_a_result_by_hand"
+PROSE = f"{BY_HAND}[book/index.md]"
+CHAPTER = "notebooks/07_social_mae.ipynb"
 REPORTED = "tests/unit/test_reported.py"
 
 
@@ -67,6 +69,11 @@ def edit_one_number_in_prose(tree):
     change(tree / "book/index.md", f"{{result}}`{RUN}::uar:.2f`", f"{edited:.2f}")
 
 
+def edit_one_number_in_a_chapter(tree):
+    """The text of chapter 7 prints a value of the thesis; somebody writes another one there."""
+    change(tree / CHAPTER, "{reported}`7.2|Social-MAE|Audio Mi`", "0.611")
+
+
 def edit_one_metric_of_a_record(tree):
     """A record claims a little more than its predictions show."""
     path = tree / f"results/runs/{RUN}.json"
@@ -94,6 +101,7 @@ FAULTS = {
     leak_one_speaker_between_folds: FOLDS,
     leak_one_speaker_in_the_split: SPLITS,
     edit_one_number_in_prose: PROSE,
+    edit_one_number_in_a_chapter: f"{BY_HAND}[{CHAPTER}]",
     edit_one_metric_of_a_record: METRICS,
     swap_two_reported_cells: REPORTED,
 }
@@ -113,7 +121,7 @@ def original(tmp_path_factory):
     for name in ("thesislib", "tests", "book", "data_manifests"):
         shutil.copytree(ROOT / name, tree / name, ignore=caches)
     for name in ("pyproject.toml", "_toc.yml", f"results/runs/{RUN}.json", PREDICTIONS,
-                 "results/reported.yaml"):  # fmt: skip
+                 "results/reported.yaml", CHAPTER):  # fmt: skip
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tree / name)
     return tree
