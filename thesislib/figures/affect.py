@@ -65,28 +65,32 @@ def plutchik_wheel() -> Figure:
         for number, (names, colour) in enumerate(zip(PLUTCHIK, _PETALS, strict=True)):
             middle = 90 - 45 * number
             for ring, (name, tint) in enumerate(zip(names, (0.75, 0.5, 0.25), strict=True)):
-                inner, outer = (0.0, 1.4, 2.25, 3.05)[ring : ring + 2]
+                inner, outer = (0.0, 1.55, 2.35, 3.1)[ring : ring + 2]
                 piece = Wedge(
                     (0, 0), outer, middle - 22.5, middle + 22.5, width=outer - inner,
                     facecolor=_tint(colour, tint), edgecolor="white", linewidth=1.5,
                 )  # fmt: skip
                 axes.add_patch(piece)
-                place = (0.98, 1.82, 2.65)[ring]
-                _radial(axes, place, middle, name, 6.2 if ring == 0 else 7.6, bold=ring == 1)
-            angle = np.deg2rad(middle - 22.5)
-            at = 3.36 * np.array([np.cos(angle), np.sin(angle)])
-            axes.text(
-                at[0], at[1], DYADS[number], ha="center", va="center", fontsize=8, style="italic"
-            )
-        axes.set(xlim=(-3.75, 3.75), ylim=(-3.45, 3.45), aspect="equal")
+                place = (1.2, 1.95, 2.72)[ring]
+                weight = "bold" if ring == 1 else "normal"
+                _along(axes, place, middle, name, 7 if ring == 0 else 8, weight=weight)
+            _along(axes, 3.32, middle - 22.5, DYADS[number], 8, slant="italic")
+        axes.set(xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), aspect="equal")
         axes.axis("off")
     return figure
 
 
-def _radial(axes: Axes, radius: float, angle: float, text: str, size: float, *, bold: bool) -> None:
-    at = radius * np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
-    weight = "bold" if bold else "normal"
-    axes.text(at[0], at[1], text, ha="center", va="center", fontsize=size, weight=weight)
+def _along(
+    axes: Axes, radius: float, angle: float, text: str, size: float, *,
+    weight: str = "normal", slant: str = "normal",
+) -> None:  # fmt: skip
+    """A word along the circle at that radius and angle in degrees, never upside down."""
+    turn = (angle - 90 + 90) % 180 - 90
+    x, y = radius * np.cos(np.deg2rad(angle)), radius * np.sin(np.deg2rad(angle))
+    axes.text(
+        x, y, text, ha="center", va="center", rotation=turn, fontsize=size, weight=weight,
+        style=slant,
+    )  # fmt: skip
 
 
 def circumplex(angles: Mapping[str, float]) -> Figure:
@@ -146,7 +150,7 @@ def pad_planes(
             axes.axhline(0, color=GREY, linewidth=0.8)
             axes.axvline(0, color=GREY, linewidth=0.8)
             axes.set(xlim=(-1.15, 1.05), ylim=(-0.8, 0.8), ylabel=label)
-        panels[-1].set_xlabel("pleasure")
+        panels[-1].set(xlabel="pleasure", xticks=(-1, -0.5, 0, 0.5, 1))
     return figure
 
 

@@ -44,7 +44,7 @@ def claims_picture(effects: pd.DataFrame) -> Figure:
     counts = [max(panel["label"].groupby(panel["claim"]).nunique().sum(), 1) for panel in panels]
     with style():
         figure, axes = plt.subplots(
-            2, 1, figsize=(6.8, 0.31 * sum(counts) + 1.9), height_ratios=counts
+            2, 1, figsize=(6.8, 0.34 * sum(counts) + 1.9), height_ratios=counts
         )
         for axis, panel in zip(axes, panels, strict=True):
             _panel(axis, panel)
@@ -57,7 +57,7 @@ def claims_picture(effects: pd.DataFrame) -> Figure:
         figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=9)
         told = set(effects["strength"]) - {""}
         if told:
-            figure.supxlabel(f"* {'; '.join(sorted(told))}", fontsize=8, color=GREY)
+            figure.supxlabel(f"* {'; '.join(sorted(told))}", fontsize=9, color=GREY)
     return figure
 
 
@@ -74,7 +74,7 @@ def _panel(axis: Axes, effects: pd.DataFrame) -> None:
                 x, side = (0.03, "left") if claim[0] == OTHER_SCALE else (0.99, "right")
                 axis.text(
                     x, y, MISSING, transform=axis.get_yaxis_transform(), ha=side, va="center",
-                    fontsize=7.5, color=GREY,
+                    fontsize=9, color=GREY,
                 )  # fmt: skip
                 continue
             if row["value"] != row["value"]:  # the level that it is about does not occur
@@ -87,7 +87,7 @@ def _panel(axis: Axes, effects: pd.DataFrame) -> None:
     strong = effects[effects["strength"] != ""]
     marked = set(zip(strong["claim"], strong["label"], strict=True))
     names = [f"{claim}  {label}{'*' if (claim, label) in marked else ''}" for claim, label in rows]
-    axis.set_yticks(range(len(rows)), names, fontsize=8)
+    axis.set_yticks(range(len(rows)), names, fontsize=9.5)
     axis.set_ylim(max(len(rows), 1) - 0.4, -0.6)
-    axis.tick_params(axis="x", labelsize=8)
+    axis.tick_params(axis="x", labelsize=9.5)
     axis.grid(axis="y", visible=False)

@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import ArrayLike, NDArray
 
-from thesislib.figures.style import BLUE, GREEN, GREY, ORANGE, style
+from thesislib.figures.style import BLUE, GREEN, GREY, ORANGE, PALETTE, style
 from thesislib.figures.teaching import CYCLE, WIDTH
 
 Curve = tuple[ArrayLike, ArrayLike]
 Band = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
 """Where a curve runs, its middle, and the lower and upper end of its interval."""
+_MANY = (*CYCLE, (PALETTE[5], "X", "-"), ("black", "P", "--"))
 
 
 def steps(panels: Mapping[str, tuple[str, Mapping[str, Curve]]], *, columns: int = 2) -> Figure:
@@ -194,10 +195,9 @@ def bands(
         )
         for axes, (title, curves) in zip(grid[:, 0], panels.items(), strict=True):
             for number, (name, (x, middle, low, high)) in enumerate(curves.items()):
-                colour, marker, dash = CYCLE[number % len(CYCLE)]
-                colour = "black" if number >= len(CYCLE) else colour
-                marker = "X" if number > len(CYCLE) else marker
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+                colour, marker, dash = _MANY[number % len(_MANY)]
+                alpha = 0.15 if len(curves) < len(CYCLE) else 0.08
+                axes.fill_between(x, low, high, color=colour, alpha=alpha, linewidth=0)
                 axes.plot(x, middle, color=colour, marker=marker, linestyle=dash, ms=5, label=name)
             if guess is not None:
                 axes.axhline(guess, color="black", linewidth=0.8, linestyle=":")
