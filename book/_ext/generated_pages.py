@@ -244,17 +244,31 @@ def parts_table(own: Sequence[ledger.Part], unit: str, key: str) -> str:
 def briefly_made_by(runs: Sequence[RunRecord]) -> dict[str, str]:
     """What made the number of a part: as `made_by`, with one command, since runs may be many.
 
-    Hashes are shortened; the runs' records have all of it in full.
+    Hashes are shortened, but still say where there were changes that no commit has; the runs'
+    records have all of it in full.
     """
     told = made_by(runs)
     commands = told["command"].splitlines()
-    more = f" (and {len(commands) - 1} more, one a run)" if len(commands) > 1 else ""
+    more = ""
+    if len(commands) > 1:
+        chapters = sorted({run.chapter for run in runs})
+        whole = "; ".join(f"thesis reproduce --only {chapter}" for chapter in chapters)
+        more = f" (and {len(commands) - 1} more, one a run; all of them: {whole})"
     hashes = {
-        name: ", ".join(found[:12] for found in told[name].split(", "))
+        name: ", ".join(dict.fromkeys(_shortened(found) for found in told[name].split(", ")))
         for name in ("commit", "manifest")
     }
     shown = {name: told[name] for name in ("run", "corpus", "seeds", "profile")}
     return shown | hashes | {"command": (commands[0] if commands else "–") + more}
+
+
+def _shortened(digest: str) -> str:
+    """The beginning of a hash, and the ``-dirty`` after that of a commit.
+
+    >>> _shortened("68dbc67bb9f179d6b31f1a62c05c4c865ffb1a2c-dirty")
+    '68dbc67bb9f1-dirty'
+    """
+    return digest[:12] + ("-dirty" if digest.endswith("-dirty") else "")
 
 
 def _measured(part: ledger.Part | None, key: str, panels: dict[tuple[str, ...], str]) -> list[str]:

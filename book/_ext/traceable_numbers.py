@@ -30,7 +30,9 @@ METRIC = re.compile(
     r"\b(?:UAR|WAR|F1|F-scores?|IoU|AUC|AUROC|ECE|EER|WER|MAE|MSE|RMSE|CCC|MI|MIG|ICC|R²|κ|"
     r"Pearson|Spearman|Fleiss|Krippendorff|Cohen's [hd]|"
     r"(?i:accurac(?:y|ies)|precision|recall|kappas?|alpha|rho|loss(?:es)?|correlations?|"
-    r"silhouettes?|trustworthiness|mutual information|error rates?|p-values?))(?!\w)|"
+    r"silhouettes?|trustworthiness|mutual information|error rates?|p-values?|"
+    r"(?:squared|absolute|calibration|reconstruction) errors?|"
+    r"sensitivity|specificity|Brier))(?!\w)|"
     r"\b[pr] ?(?=[=<>≤≥])"
 )
 UNIT = r"%|per cent\b|percentage points?\b|nats\b|bits\b"

@@ -91,7 +91,8 @@ def test_what_is_folded_away_is_unfolded_before_it_is_measured(open_page):
 
 
 @pytest.mark.parametrize(
-    "name", ["book/index", "book/scoreboard", "book/cards/models", "book/errata"]
+    "name",
+    ["book/index", "book/scoreboard", "book/claims", "book/cards/models", "book/errata"],
 )
 def test_popovers_open_by_mouse_and_by_keyboard(open_page, name):
     page, faults = open_page(name)

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -211,10 +212,22 @@ def test_a_panel_of_many_runs_has_one_command_and_short_hashes(pages):
     whole = pages.made_by(runs)
     commands = whole["command"].splitlines()
     assert len(commands) > 1
-    assert told["command"] == f"{commands[0]} (and {len(commands) - 1} more, one a run)"
+    again = f"thesis reproduce --only {runs[0].chapter}"
+    more = f" (and {len(commands) - 1} more, one a run; all of them: {again})"
+    assert told["command"] == commands[0] + more
     assert told["run"] == whole["run"]
     assert told["manifest"].split(", ") == [m[:12] for m in whole["manifest"].split(", ")]
     assert "more" not in pages.briefly_made_by(runs[:1])["command"]
+
+
+def test_a_panel_says_that_there_were_changes_without_a_commit(pages):
+    """A short hash alone would name code that did not make the number."""
+    run = pages.records()[0]
+    commits = ["a" * 40 + "-dirty", "a" * 40, "a" * 39 + "b"]
+    runs = [replace(run, commit=commit) for commit in commits]
+    assert set(pages.briefly_made_by(runs)["commit"].split(", ")) == {
+        "a" * 12, "a" * 12 + "-dirty",
+    }  # fmt: skip
 
 
 def test_every_part_of_the_ledger_names_runs_that_are_recorded(pages):

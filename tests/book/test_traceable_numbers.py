@@ -188,6 +188,8 @@ def test_an_unknown_number_is_a_warning(build, text):
         "accuracy: 0.9",
         "They lose 0.12 in UAR.",
         "It is 0.87 (UAR).",
+        "The mean squared error falls to 0.028.",
+        "A Brier score of 0.21 is left.",
         "kappa (role): 0.78",
         "An AUROC of 0.92.",
         "An MSE of 0.083 remains.",

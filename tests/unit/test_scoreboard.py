@@ -199,6 +199,16 @@ def test_people_are_a_reason_of_their_own():
     assert board.reasons([], people="Only they.") == ("people", "Only they.")
 
 
+def test_a_corpus_that_is_free_to_use_is_not_said_to_need_an_agreement():
+    short, told = board.reasons(["crema-d", "librispeech"], trained=False)
+    assert short == "licence"
+    asked, free = told.split(". ")
+    assert "accepted by each user" in asked
+    assert "CREMA-D" in asked
+    assert free == "Not at hand: LibriSpeech ASR corpus."
+    assert board.reasons(["librispeech"], trained=False) == ("corpus", free)
+
+
 def test_the_picture_has_a_square_a_cell_and_says_what_it_shows():
     boards = board.scoreboard([], RESULTS)
     drawn = picture(boards)

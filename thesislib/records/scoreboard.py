@@ -230,16 +230,17 @@ def reasons(corpora: Sequence[str], *, trained: bool = True, people: str = "") -
     """
     if people:
         return "people", people
-    names, closed = [], False
+    closed, free = [], []
     for name in corpora:
         manifest = load_manifest(name)
-        closed = closed or bool(manifest.about("acceptanceNeeded"))
-        names.append(str(manifest.document.get("alternateName", name)))
+        kind = closed if manifest.about("acceptanceNeeded") else free
+        kind.append(str(manifest.document.get("alternateName", name)))
     short = ["licence" if closed else "corpus"]
-    listed = "; ".join(names)
-    told = f"Not at hand, and the owners' terms have to be accepted by each user: {listed}."
-    if not closed:
-        told = f"Not at hand: {listed}."
+    heads = {
+        "Not at hand, and the owners' terms have to be accepted by each user": closed,
+        "Not at hand": free,
+    }
+    told = " ".join(f"{head}: {'; '.join(names)}." for head, names in heads.items() if names)
     if trained:
         short.append("compute")
         told += " Training at the thesis's size takes a GPU."
