@@ -264,5 +264,5 @@ _STYLE = (
     ".thesis-map .key{stroke:var(--pst-color-text-muted,#777)}"
     ".thesis-map .head{font-weight:700}.thesis-map .small,.thesis-map .told{font-size:13px}"
     ".thesis-map .told{text-anchor:start}"
-    ".thesis-map a .name{fill:var(--pst-color-link,#0065a2);text-decoration:underline}</style>"
+    ".thesis-map a .name{fill:var(--pst-color-link,#0072b2);text-decoration:underline}</style>"
 )
