@@ -230,7 +230,8 @@ def reasons(corpora: Sequence[str], *, trained: bool = True, people: str = "") -
     """
     if people:
         return "people", people
-    closed, free = [], []
+    closed: list[str] = []
+    free: list[str] = []
     for name in corpora:
         manifest = load_manifest(name)
         kind = closed if manifest.about("acceptanceNeeded") else free
