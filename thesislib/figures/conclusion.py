@@ -44,7 +44,7 @@ def claims_picture(effects: pd.DataFrame) -> Figure:
     counts = [max(panel["label"].groupby(panel["claim"]).nunique().sum(), 1) for panel in panels]
     with style():
         figure, axes = plt.subplots(
-            2, 1, figsize=(6.8, 0.34 * sum(counts) + 1.9), height_ratios=counts
+            2, 1, figsize=(7.2, 0.34 * sum(counts) + 1.9), height_ratios=counts
         )
         for axis, panel in zip(axes, panels, strict=True):
             _panel(axis, panel)
@@ -87,7 +87,8 @@ def _panel(axis: Axes, effects: pd.DataFrame) -> None:
     strong = effects[effects["strength"] != ""]
     marked = set(zip(strong["claim"], strong["label"], strict=True))
     names = [f"{claim}  {label}{'*' if (claim, label) in marked else ''}" for claim, label in rows]
-    axis.set_yticks(range(len(rows)), names, fontsize=9.5)
+    axis.set_yticks(range(len(rows)), names, fontsize=9)
     axis.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     axis.tick_params(axis="x", labelsize=9.5)
+    axis.locator_params(axis="x", nbins=5)
     axis.grid(axis="y", visible=False)
