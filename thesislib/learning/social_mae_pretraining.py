@@ -5,6 +5,7 @@ Source: thesis section 7.4.3; notes items 5 to 8.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -263,7 +264,7 @@ def load_weights(model: MaskedAutoencoder, path: Path) -> None:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         mend = "name a file that torch.save wrote"
         raise InputError(path, f"is no checkpoint ({error})", mend) from error
     kernel = state.get("module.patch_embed_v.proj.weight", state.get("patch_embed_v.proj.weight"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,14 +12,14 @@ from torch.autograd.function import FunctionCtx
 
 from thesislib.errors import InputError
 
-EXPLICIT_BELOW_TOKENS = 512
+EXPLICIT_BELOW_TOKENS = 192
 """Sequences shorter than this take explicit attention on a CPU in bfloat16, longer ones the same
 one head at a time.
 
 Measured on one thread of a CPU with AVX-512 BF16 (batch 4; forward and backward in ms, fused,
-explicit, one head at a time): 12 heads of 64: 128 tokens 25/9/10, 324: 77/46/56, 512: 206/82/96,
-1296: 1050/957/660; 16 heads of 32, 1296: 762/774/543. Without gradients one head at a time is the
-fastest of all from 512 tokens on (51/38/32; 1296: 286/358/200), and needs the memory of one head.
+explicit, one head at a time): 12 heads of 64: 128 tokens 40/12/17, 196: 51/27/27, 324: 106/60/38,
+512: 166/110/84, 1296: 1044/897/578; 16 heads of 32, 1296: 781/854/511. Without gradients one head
+at a time is as fast at 324 tokens and the fastest of all from 512 on (50/51/33; 1296: 348/343/193).
 In float32 the fused kernel wins or draws at every length (324: 63/76, 1296: 1106/2490).
 """
 
@@ -45,8 +45,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     query = query * query.shape[-1] ** -0.5
     if kernel == "explicit":
         return (query @ key.transpose(-2, -1)).softmax(dim=-1) @ value
-    heads = (x.flatten(0, 1) for x in (query, key, value))
-    return _HeadByHead.apply(*heads).unflatten(0, query.shape[:2])
+    return _HeadByHead.apply(query, key, value)
 
 
 def kernel_for(key: Tensor) -> Literal["fused", "explicit", "head by head"]:
@@ -59,32 +58,46 @@ def kernel_for(key: Tensor) -> Literal["fused", "explicit", "head by head"]:
 
 
 class _HeadByHead(torch.autograd.Function):
-    """Attention whose scores stay in the cache: one head at a time, scores made again backwards.
+    """Attention one head at a time, whose scores are then still in the cache when they are used.
 
-    Queries, scaled, keys and values `(B * heads, N, head_width)`.
+    Queries, scaled, keys and values `(B, heads, N, head_width)`, which may be views: a head is
+    multiplied where it lies, and what comes out lies in memory as `(B, N, heads, head_width)`. The
+    weights are kept for the gradients, as explicit attention keeps them: to make them again costs
+    more time.
     """
 
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        mixed = torch.empty_like(query)
-        for q, k, v, out in zip(query, key, value, mixed, strict=True):
-            torch.mm((q @ k.T).softmax(dim=-1), v, out=out)
-        ctx.save_for_backward(query, key, value, mixed)
+        mixed, kept = _tokens_first(query), []
+        for q, k, v, out in _heads(query, key, value, mixed):
+            weights = (q @ k.T).softmax(dim=-1)
+            torch.mm(weights, v, out=out)
+            if any(ctx.needs_input_grad):  # type: ignore[attr-defined]
+                kept.append(weights)
+        ctx.save_for_backward(query, key, value, *kept)
         return mixed
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value, mixed = ctx.saved_tensors  # type: ignore[attr-defined]
-        grads = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        shift = (grad * mixed).sum(dim=-1, keepdim=True)
-        rows = zip(query, key, value, grad, shift, *grads, strict=True)
-        for q, k, v, g, mean, grad_q, grad_k, grad_v in rows:
-            weights = (q @ k.T).softmax(dim=-1)
+        query, key, value, *kept = ctx.saved_tensors  # type: ignore[attr-defined]
+        grads = _tokens_first(query), _tokens_first(key), _tokens_first(value)
+        rows = _heads(query, key, value, grad, *grads)
+        for weights, (q, k, v, g, grad_q, grad_k, grad_v) in zip(kept, rows, strict=True):
             torch.mm(weights.T, g, out=grad_v)
-            scores = (g @ v.T).sub_(mean).mul_(weights)
+            scores = torch.ops.aten._softmax_backward_data(g @ v.T, weights, -1, weights.dtype)
             torch.mm(scores, k, out=grad_q)
             torch.mm(scores.T, q, out=grad_k)
         return grads
+
+
+def _tokens_first(like: Tensor) -> Tensor:
+    batch, heads, tokens, width = like.shape
+    return like.new_empty(batch, tokens, heads, width).transpose(1, 2)
+
+
+def _heads(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    for clips in zip(*tensors, strict=True):
+        yield from zip(*clips, strict=True)
 
 
 class SelfAttention(nn.Module):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from thesislib.records.traced import Traced
 
 KEPT = "claims.json"
-FORM = 2
+FORM = 3
 """Counted up whenever this module makes other parts of the same records."""
 REPLICATES = 2000
 JUDGES = (
@@ -151,17 +151,18 @@ CHAPTERS = dict.fromkeys("ABCDE", "06") | dict.fromkeys("FGH", "07") | {"I": "08
 
 
 def used(records: Iterable[RunRecord], chapter: str) -> list[RunRecord]:
-    """The records that claims of a chapter are judged on: not those of tiny runs."""
+    """The records that claims of a chapter are judged on: not those of tiny runs.
+
+    Chapter 7 corrects for its comparisons with LSN-TCN, too, which is chapter 6's.
+    """
     experiments = {
-        "05": ("agreement",), "06": ("laughs",), "07": ("social-mae", "reconstruction"),
+        "05": ("agreement",), "06": ("laughs",), "07": ("social-mae", "reconstruction", "laughs"),
         "08": ("disentanglement",),
     }  # fmt: skip
     return [
         record
         for record in records
-        if record.chapter == chapter
-        and record.experiment in experiments[chapter]
-        and record.profile != "tiny"
+        if record.experiment in experiments[chapter] and record.profile != "tiny"
     ]
 
 
@@ -263,7 +264,8 @@ def _social_mae(records: Sequence[RunRecord], results: Path, replicates: int) ->
     of = {r.run_id: r for r in twins}
     main = _contrasts(contrasts(twins, results, replicates=replicates), "twin", 1, True)
     found = [replace(part, strength=strength(of[part.runs[0]]) or 0.0) for part in main]
-    for at in sorted({s for r in twins if (s := strength(r)) is not None}):
+    own = [r for r in twins if r.chapter == "07"]
+    for at in sorted({s for r in own if (s := strength(r)) is not None}):
         parts = _contrasts(
             contrasts(twins, results, at=at, replicates=replicates), "twin", at, False
         )
