@@ -441,6 +441,11 @@ class SocialMaeConfig(Experiment):
         pretraining: Corpus that the encoder learns from without labels, or ``none``.
         weights: File with a checkpoint of the authors that pre-training starts from; empty for
             none. One of a single frame is inflated to `n_frames`.
+        normalisation: Of sound and pictures: ``cav-mae``, ``social-mae`` (note 6), ``ast``, or a
+            file of ``thesis data statistics``. Social-MAE's deviation of the sound is so large that
+            its reconstruction hardly counts beside that of the pictures.
+        attention_start: ``random`` as in the authors' code, or ``likes``: every token begins by
+            looking at those that are like it, which small models need many epochs to find.
         scope: ``full`` trains the encoder, too; ``probe`` trains the head alone.
         modes: What tasks are trained on, separated by blanks: ``audio``, ``video``, ``both``.
         rates: ``own``: `learning_rate` and `head_rate`; ``thesis``: those of its text (note 9).
@@ -524,6 +529,7 @@ class SocialMaeConfig(Experiment):
             "decoder_width": 64,
             "decoder_depth": 2,
             "epochs": 8,
+            "precision": "bf16-mixed",
             "replicates": 2000,
         },
         "paper": {
@@ -537,6 +543,8 @@ class SocialMaeConfig(Experiment):
             "pretraining_epochs": 25,
             "pretraining_batch": 36,
             "pretraining_rate": 1e-4,
+            "normalisation": "social-mae",
+            "attention_start": "random",
             "faces": "face",
             "image_size": 224,
             "audio_frames": 1024,
@@ -562,6 +570,8 @@ class SocialMaeConfig(Experiment):
     n_frames: int = 8
     pretraining: str = "voxceleb2-twin"
     weights: str = ""
+    normalisation: str = "cav-mae"
+    attention_start: str = "likes"
     scope: str = "full"
     modes: str = "audio video both"
     rates: str = "own"
@@ -614,6 +624,7 @@ class SocialMaeConfig(Experiment):
         choices = {
             "model": ("mae", *SOCIAL_MAE_BASELINES),
             "pretraining": ("none", *(n for name in learnt for n in (name, f"{name}-twin"))),
+            "attention_start": ("random", "likes"),
             "scope": ("full", "probe"),
             "rates": ("own", "thesis"),
             "faces": ("middle", "face"),

@@ -25,7 +25,8 @@ from thesislib.corpora.splits import speaker_split
 from thesislib.learning.losses import contrastive_loss
 from thesislib.learning.processes import gather_with_gradient, shared_noise
 from thesislib.learning.social_mae_data import Windows
-from thesislib.learning.social_mae_pretraining import SHARES, model_config, pretrain_on
+from thesislib.learning.social_mae_inputs import SHARES
+from thesislib.learning.social_mae_pretraining import model_config, pretrain_on
 from thesislib.learning.training import TensorData, TrainingConfig, fit
 from thesislib.models.masked_autoencoder import MaskedAutoencoder
 

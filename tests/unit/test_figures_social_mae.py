@@ -23,7 +23,8 @@ from thesislib.files import project_root
 from thesislib.learning import social_mae_drawings
 from thesislib.learning.social_mae_data import Windows
 from thesislib.learning.social_mae_drawings import clip_of, drawings, record_drawings
-from thesislib.learning.social_mae_pretraining import front_end, model_config
+from thesislib.learning.social_mae_inputs import front_end
+from thesislib.learning.social_mae_pretraining import model_config
 from thesislib.models.masked_autoencoder import CAV_MAE, SOCIAL_MAE, MaskedAutoencoder
 from thesislib.records import social_mae_pages as pages
 from thesislib.records.conclusion import PERSPECTIVES

@@ -20,7 +20,8 @@ from thesislib.learning import social_mae, social_mae_pretraining, social_mae_tr
 from thesislib.learning.social_mae import Data, predict
 from thesislib.learning.social_mae_baselines import AUDIO_ONLY, functionals_of, make_baseline
 from thesislib.learning.social_mae_data import View, Windows, ingest
-from thesislib.learning.social_mae_pretraining import front_end, model_config, pretrain, pretrain_on
+from thesislib.learning.social_mae_inputs import front_end
+from thesislib.learning.social_mae_pretraining import model_config, pretrain, pretrain_on
 from thesislib.learning.social_mae_reconstruction import (
     draw,
     nearest_visible,

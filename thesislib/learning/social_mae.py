@@ -23,12 +23,8 @@ from thesislib.learning.datasets import Batch
 from thesislib.learning.social_mae_baselines import AUDIO_ONLY, baseline_outputs
 from thesislib.learning.social_mae_data import Say, Windows, load_task
 from thesislib.learning.social_mae_drawings import record_drawings
-from thesislib.learning.social_mae_pretraining import (
-    Pretrained,
-    front_end,
-    model_config,
-    pretrain,
-)
+from thesislib.learning.social_mae_inputs import front_end
+from thesislib.learning.social_mae_pretraining import Pretrained, model_config, pretrain
 from thesislib.learning.social_mae_reconstruction import choose_rows, reconstruct
 from thesislib.learning.social_mae_regions import NAMES, window_regions
 from thesislib.learning.social_mae_splits import make_splits

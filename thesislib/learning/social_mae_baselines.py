@@ -22,7 +22,8 @@ from thesislib.learning.checkpointing import contained_randomness
 from thesislib.learning.datasets import Batch
 from thesislib.learning.feature_cache import tensor_sha256
 from thesislib.learning.social_mae_data import Windows
-from thesislib.learning.social_mae_pretraining import BATCH, front_end
+from thesislib.learning.social_mae_inputs import front_end
+from thesislib.learning.social_mae_pretraining import BATCH
 from thesislib.learning.social_mae_tasks import TASKS
 from thesislib.learning.social_mae_training import fit_task, outputs_of
 from thesislib.models.masked_autoencoder import Mode

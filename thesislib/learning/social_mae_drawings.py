@@ -16,7 +16,7 @@ from thesislib.config import SocialMaeConfig
 from thesislib.errors import InputError
 from thesislib.learning.datasets import seeded
 from thesislib.learning.social_mae_data import Windows
-from thesislib.learning.social_mae_pretraining import front_end
+from thesislib.learning.social_mae_inputs import front_end
 from thesislib.learning.social_mae_reconstruction import choose_rows, draw, original_colours
 from thesislib.learning.social_mae_regions import window_regions
 from thesislib.models.masked_autoencoder import MaskedAutoencoder

@@ -1,12 +1,10 @@
-"""Masked autoencoding of chapter 7, and the sizes and inputs that its tasks share with it.
+"""Masked autoencoding of chapter 7, and the sizes that its tasks share with it.
 
 Source: thesis section 7.4.3; notes items 5 to 8.
 """
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,26 +22,23 @@ from thesislib.corpora.splits import speaker_split
 from thesislib.errors import InputError
 from thesislib.learning.checkpointing import contained_randomness, load_checkpoint
 from thesislib.learning.datasets import Batch, seeded
-from thesislib.learning.feature_cache import tensor_sha256
 from thesislib.learning.processes import checkpoint_activations, gather_with_gradient
 from thesislib.learning.social_mae_data import Say, Windows, load_pretraining
 from thesislib.learning.social_mae_draws import TrainingFrontEnd, draw_masks
+from thesislib.learning.social_mae_inputs import SHARES, front_end, inputs, preset_of
 from thesislib.learning.social_mae_source import Rows, Source, of_shards, of_windows
+from thesislib.learning.social_mae_start import attend_to_likes, load_weights, weights_sha256
 from thesislib.learning.training import TrainingConfig, fit
 from thesislib.models.masked_autoencoder import (
-    COLOURS,
     JointBlock,
     MaskedAutoencoder,
     MaskedAutoencoderConfig,
 )
-from thesislib.models.masked_autoencoder_checkpoints import inflate_frames, load_official
 from thesislib.models.transformer import Block
-from thesislib.signals.audio_visual import PRESETS, FrontEnd
+from thesislib.signals.audio_visual import FrontEnd
 
 BETAS, WEIGHT_DECAY = (0.95, 0.999), 5e-7
 """Of Adam (note 8)."""
-SHARES = (0.9, 0.05, 0.05)
-"""Of the corpus of pre-training; the last two parts together are held out."""
 BATCH = 32
 """Windows in a batch of evaluation."""
 _MASKS = 71
@@ -86,29 +81,6 @@ def model_config(config: SocialMaeConfig) -> MaskedAutoencoderConfig:
     )
 
 
-def front_end(config: SocialMaeConfig) -> FrontEnd:
-    """From windows of a task to inputs: Social-MAE's normalisation, or NDC-ME's for its pictures.
-
-    All else has that of pre-training, so that a zero-shot error is in units that the model knows;
-    section 7.3 gives the colours of the real NDC-ME.
-    """
-    return FrontEnd(
-        preset=PRESETS["ndc-me" if config.corpus == "ndc-me" else "social-mae"],
-        audio_frames=config.audio_frames,
-        n_frames=config.n_frames,
-        image_size=config.image_size,
-    )
-
-
-def inputs(batch: Mapping[str, Tensor], sizes: MaskedAutoencoderConfig) -> tuple[Tensor, Tensor]:
-    """Audio and video of a batch; a corpus without pictures shows even grey."""
-    audio = batch["audio"]
-    if "video" in batch:
-        return audio, batch["video"]
-    shape = (len(audio), COLOURS, sizes.n_frames, sizes.image_size, sizes.image_size)
-    return audio, audio.new_zeros(shape)
-
-
 def pretrain(config: SocialMaeConfig, *, say: Say = lambda line: None) -> Pretrained:
     """Masked autoencoding of the corpus of pre-training.
 
@@ -144,7 +116,7 @@ def pretrain_on(
     split = speaker_split(source.clips, seed=0, shares=SHARES)
     train = torch.from_numpy(split.train)
     held_out = torch.from_numpy(np.sort(np.concatenate([split.validation, split.test])))
-    front = replace(front_end(config), preset=PRESETS["social-mae"])  # whatever the task is
+    front = replace(front_end(config), preset=preset_of(config))  # whatever the task is
     contrast = source.with_video and sizes.contrastive_weight > 0
     model = _start(config, sizes, contrast=contrast)
     key = cache_key(
@@ -182,6 +154,8 @@ def _start(
 ) -> MaskedAutoencoder:
     with contained_randomness(config.seed, 70):
         model = MaskedAutoencoder(sizes)
+        if config.attention_start == "likes":
+            attend_to_likes(model)
     if config.weights:
         load_weights(model, Path(config.weights))
     if not contrast:  # nothing asks for these passes, and processes wait for every gradient
@@ -254,26 +228,3 @@ def _validate(
         for name, value in zip(sums, losses, strict=True):
             sums[name] += float(value) * len(part) / len(rows)
     return sums
-
-
-def load_weights(model: MaskedAutoencoder, path: Path) -> None:
-    """Start from a checkpoint of the authors, inflated where it has one frame and we several.
-
-    Raises:
-        InputError: the file cannot be read, or does not fit.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        mend = "name a file that torch.save wrote"
-        raise InputError(path, f"is no checkpoint ({error})", mend) from error
-    kernel = state.get("module.patch_embed_v.proj.weight", state.get("patch_embed_v.proj.weight"))
-    one_frame = kernel is not None and (kernel.ndim == 4 or kernel.shape[-1] == 1)
-    if one_frame and model.config.n_frames > 1:
-        state = inflate_frames(state, model.config)
-    load_official(model, state)
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """Hash of all weights and buffers of a model."""
-    return tensor_sha256(torch.cat([p.detach().flatten() for p in model.state_dict().values()]))

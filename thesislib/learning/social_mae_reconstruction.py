@@ -20,7 +20,7 @@ from torch import Tensor
 from thesislib.corpora.clip import Clip
 from thesislib.learning.datasets import seeded
 from thesislib.learning.social_mae_data import Windows
-from thesislib.learning.social_mae_pretraining import inputs
+from thesislib.learning.social_mae_inputs import inputs
 from thesislib.models.masked_autoencoder import (
     MaskedAutoencoder,
     Pictures,

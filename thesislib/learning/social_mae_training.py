@@ -24,14 +24,9 @@ from thesislib.learning.feature_cache import tensor_sha256
 from thesislib.learning.losses import classification_loss, regression_loss
 from thesislib.learning.processes import checkpoint_activations
 from thesislib.learning.social_mae_data import Windows
-from thesislib.learning.social_mae_pretraining import (
-    BATCH,
-    BETAS,
-    WEIGHT_DECAY,
-    front_end,
-    model_config,
-    weights_sha256,
-)
+from thesislib.learning.social_mae_inputs import front_end
+from thesislib.learning.social_mae_pretraining import BATCH, BETAS, WEIGHT_DECAY, model_config
+from thesislib.learning.social_mae_start import attend_to_likes, weights_sha256
 from thesislib.learning.social_mae_tasks import TASKS
 from thesislib.learning.training import (
     Fitted,
@@ -83,6 +78,8 @@ def train_task(
     sizes = model_config(config)
     with contained_randomness(config.seed, 72):
         model = FineTunedModel(sizes, len(names), kind)
+        if config.attention_start == "likes":
+            attend_to_likes(model)
     if pretrained is not None:
         model.encoder.load_state_dict(pretrained.encoder.state_dict())
     if kind == "regression":
