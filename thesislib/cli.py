@@ -245,6 +245,41 @@ def data_shard(
     typer.echo(f"{out}: {len(found.clips) - len(failures)} clips written")
 
 
+@data_app.command("statistics")
+def data_statistics(
+    corpus: str,
+    out: Annotated[Path, typer.Option(help="File for them, as JSON.")],
+    clips: Annotated[int, typer.Option(min=0, help="Number of clips; 0 for all of them.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of a twin.")] = 0,
+    data_root: DataRoot = None,
+) -> None:
+    """Measure mean and deviation of the sound and the pictures of CORPUS, for `-p normalisation`.
+
+    They are those of the speakers that pre-training learns from, a window of each clip; corpora
+    of pre-training and their twins (`voxceleb2-twin`).
+    """
+    from thesislib.config import SocialMaeConfig, for_profile
+    from thesislib.learning.social_mae_inputs import measure, write_statistics
+    from thesislib.signals.audio_visual import IMAGENET_MEAN
+
+    _use(data_root)
+    config = for_profile(
+        SocialMaeConfig, "small", pretraining=corpus, twin_seed=seed,
+        pretraining_clips=clips, pretraining_windows=0,
+    )  # fmt: skip
+    found = measure(config, say=typer.echo)
+    write_statistics(found, out)
+    sound = found.log_mel
+    typer.echo(f"log-mel: mean {sound.mean:.3f}, deviation {sound.std:.3f}")
+    if found.frame_mean == IMAGENET_MEAN:
+        typer.echo(f"{corpus} has no pictures: ImageNet's colours")
+    else:
+        colours = zip(("red", "green", "blue"), found.frame_mean, found.frame_std, strict=True)
+        for name, mean, std in colours:
+            typer.echo(f"{name}: mean {mean:.4f}, deviation {std:.4f}")
+    typer.echo(f"{out}: written; use it as -p normalisation {out}")
+
+
 @weights_app.command("list")
 def weights_list(as_json: JsonOption = False) -> None:
     """List sets of pretrained weights: licence, size, and whether they are here."""

@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import yaml
@@ -635,6 +636,10 @@ class SocialMaeConfig(Experiment):
             value = getattr(self, name)
             mend = f"choose {', '.join(repr(choice) for choice in allowed)}"
             _check(value in allowed, name, value, mend)
+        mend = "name cav-mae, social-mae, ast or ndc-me, or a file of `thesis data statistics`"
+        told = self.normalisation in ("cav-mae", "social-mae", "ast", "ndc-me")
+        told = told or Path(self.normalisation).is_file()
+        _check(told, "normalisation", self.normalisation, mend)
         modes = self.modes.split()
         known = {"audio", "video", "both"}
         fits = bool(modes) and set(modes) <= known and len(set(modes)) == len(modes)

@@ -192,3 +192,20 @@ def test_claims_are_judged_and_kept_before_anything_is_recorded(thesis, project)
     }
     assert rows["H"]["null"].startswith("no null twin: ")
     assert (project / "results" / "claims.json").is_file()
+
+
+def test_statistics_of_a_corpus_are_written_and_taken_by_a_job(thesis, project, tmp_path):
+    out, root = tmp_path / "own.json", project / "data"
+    root.mkdir()
+    manifests = Path(__file__).parents[2] / "data_manifests"
+    (project / "data_manifests").symlink_to(manifests, target_is_directory=True)
+    options = ("--clips", "6", "--out", out, "--data-root", root)
+    code, said, err = thesis("data", "statistics", "librispeech-twin", *options)
+    assert code == 0, err
+    assert "has no pictures" in said
+    told = json.loads(out.read_text())["log_mel"]
+    assert f"mean {told['mean']:.3f}, deviation {told['std']:.3f}" in said
+    assert -12 < told["mean"] < 0 < told["std"] < 6
+    code, _, err = thesis("data", "statistics", "crema-d-twin", *options)
+    assert code == 2
+    assert "pretraining" in one_line(err)
