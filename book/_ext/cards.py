@@ -104,7 +104,7 @@ class Measured(SphinxDirective):
             if not having:
                 yield nodes.Text("–")
                 continue
-            citation = cite_records(having, metric)
+            citation = cite_records(having, metric, spread="seeds")
             if self.env.app.builder.format != "html":
                 yield nodes.Text(citation.text)
                 continue

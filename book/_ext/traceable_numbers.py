@@ -32,10 +32,11 @@ METRIC = re.compile(
     r"(?i:accurac(?:y|ies)|precision|recall|kappas?|alpha|rho|loss(?:es)?|correlations?|"
     r"silhouettes?|trustworthiness|mutual information|error rates?|p-values?|"
     r"(?:squared|absolute|calibration|reconstruction) errors?|"
-    r"sensitivity|specificity|Brier))(?!\w)|"
-    r"\b[pr] ?(?=[=<>≤≥])"
+    r"sensitivity|specificity|Brier|agreements?|overlaps?|shares?|slopes?|effect sizes?|"
+    r"differences?))(?!\w)|"
+    r"\b[dpr] ?(?=[=<>≤≥])"
 )
-UNIT = r"%|per cent\b|percentage points?\b|nats\b|bits\b"
+UNIT = r"%|per cent\b|(?:percentage )?points?\b|nats\b|bits\b"
 MEASURE = r"(?:k?Hz|m?s|seconds?|minutes?|[cm]?m|dB|rad|octaves?|pixels?|Gi?B)\b"
 NUMBER = re.compile(  # a decimal that is no thousand, section, or physical quantity; or a share
     r"(?<![\w.,])[-+−]?"

@@ -1,9 +1,11 @@
 """Numbers in prose: traceable to a record, or the build fails."""
 
 import importlib
+import math
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
 from thesislib.errors import InputError
-from thesislib.records.citing import cite
+from thesislib.records.citing import cite, cite_records
 from thesislib.records.record import read_record
 from thesislib.records.reported import printed
 
@@ -33,14 +35,29 @@ def test_one_run_shows_its_interval():
     assert "twin" not in citation.details["corpus"]
 
 
-def test_several_seeds_show_their_mean_and_range():
+def test_several_seeds_show_their_mean_and_an_interval_that_holds_all_of_theirs():
     records = [read_record(path) for path in sorted((RESULTS / "runs").glob(f"{SEEDS}.json"))]
-    values = [record.metrics["kappa_role_all"].value for record in records]
+    found = [record.metrics["kappa_role_all"] for record in records]
     citation = cite(f"{SEEDS}::kappa_role_all", RESULTS)
-    mean = sum(values) / len(values)
-    assert citation.text == f"{mean:.2f} ({min(values):.2f} to {max(values):.2f})"
+    mean = sum(estimate.value for estimate in found) / len(found)
+    low, high = min(e.low for e in found), max(e.high for e in found)
+    assert citation.text == f"{mean:.2f} [{low:.2f}, {high:.2f}]"
     assert citation.details["seeds"] == "0, 1, 2"
     assert citation.details["corpus"] == "ifadv, synthetic twin"
+
+
+def test_several_seeds_show_their_range_in_a_table_and_where_there_is_no_interval():
+    records = [read_record(path) for path in sorted((RESULTS / "runs").glob(f"{SEEDS}.json"))]
+    values = [record.metrics["kappa_role_all"].value for record in records]
+    text = f"{sum(values) / 3:.2f} ({min(values):.2f} to {max(values):.2f})"
+    assert cite_records(records, "kappa_role_all", spread="seeds").text == text
+    without = [
+        replace(r, metrics={k: replace(v, low=math.nan) for k, v in r.metrics.items()})
+        for r in records
+    ]
+    cited = cite_records(without, "kappa_role_all")
+    assert cited.text == text
+    assert cited.details["metric"].endswith("mean of 3 runs, lowest and highest in parentheses")
 
 
 def test_a_share_can_be_shown_in_per_cent():
@@ -117,8 +134,9 @@ def test_the_panel_says_all_that_made_the_number(build):
     told = dict(re.findall(r"<span>([^<]*)</span><span>([^<]*)</span>", panel))
     records = [read_record(path) for path in sorted((RESULTS / "runs").glob(f"{SEEDS}.json"))]
     assert told["run"].split() == [record.run_id for record in records]
-    assert (
-        told["metric"] == "kappa_role_all (kappa); mean of 3 runs, lowest and highest in brackets"
+    assert told["metric"] == (
+        "kappa_role_all (kappa); mean of 3 runs; in brackets the lowest and highest end of their "
+        "95 % intervals"
     )
     assert told["rounding"] == "to 3 decimals"
     assert told["corpus"] == "ifadv, synthetic twin"
@@ -202,6 +220,12 @@ def test_an_unknown_number_is_a_warning(build, text):
         "In section 2.4 the accuracy was 0.71.",
         "Out of 1,024 clips the recall is 61 %.",
         "Half a bit? No, 0.4 bits.",
+        "Agreement of 0.78 on roles.",
+        "Segments overlap by 41 %.",
+        "The share of laughs is 0.32.",
+        "It has a slope of 0.05 a level.",
+        "They differ (d = 0.8).",
+        "A gain of 3.5 points.",
     ],
 )
 def test_a_result_written_by_hand_is_found(hand_written, text):

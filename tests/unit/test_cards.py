@@ -155,7 +155,7 @@ def numbers_of_cards(records, chapter):
             for metric in metrics:
                 having = [run for run in runs if metric in run.metrics]
                 if having:
-                    text = cite_records(having, metric).text
+                    text = cite_records(having, metric, spread="seeds").text
                     yield {**where, **dict(zip(by, key, strict=True))}, metric, text, runs
 
 

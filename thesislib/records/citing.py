@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from thesislib.errors import InputError
 from thesislib.records.record import RunRecord, read_record
@@ -20,7 +22,8 @@ class Citation:
     """What a page shows of a result.
 
     Attributes:
-        text: The number, rounded, with its interval (one run) or its range over seeds (several).
+        text: The number, rounded, with its interval: of one run, or around those of several, whose
+            mean it is.
         details: Name to value, in the order in which a reader wants them.
     """
 
@@ -51,13 +54,22 @@ def cite(target: str, results: Path) -> Citation:
     return cite_records(records, metric, form)
 
 
-def cite_records(records: Sequence[RunRecord], metric: str, form: str = ".2f") -> Citation:
+def cite_records(
+    records: Sequence[RunRecord],
+    metric: str,
+    form: str = ".2f",
+    *,
+    spread: Literal["interval", "seeds"] = "interval",
+) -> Citation:
     """One number for several runs that differ in nothing but the seed or what it draws.
 
     Args:
         records: One or more.
         metric: Of all of them.
         form: ``.2f``, ``.0%`` and the like.
+        spread: What stands behind the mean of several runs: an ``interval`` that holds the 95 %
+            intervals of all of them, or the lowest and the highest of the ``seeds``, as in the
+            chapters' tables. One run, and runs that have no intervals, leave no choice.
 
     Raises:
         InputError: a run lacks the metric, or they are of several corpora or profiles.
@@ -70,18 +82,21 @@ def cite_records(records: Sequence[RunRecord], metric: str, form: str = ".2f") -
         if len(values := {str(getattr(r, name)) for r in records}) > 1:
             mixed = f"mixes {name}: {', '.join(sorted(values))}"
             raise InputError(f"{len(records)} runs", mixed, "cite them apart")
-    return Citation(_text(records, metric, form), _details(records, metric, form))
+    ends = [(record.metrics[metric].low, record.metrics[metric].high) for record in records]
+    interval = all(math.isfinite(end) for pair in ends for end in pair)
+    interval = interval and (len(records) == 1 or spread == "interval")
+    text = _text(records, metric, form, interval)
+    return Citation(text, _details(records, metric, form, interval))
 
 
-def _text(records: Sequence[RunRecord], metric: str, form: str) -> str:
+def _text(records: Sequence[RunRecord], metric: str, form: str, interval: bool) -> str:
     estimates = [record.metrics[metric] for record in records]
     values = [estimate.value for estimate in estimates]
-    if len(values) > 1:
-        mean, low, high = (f"{v:{form}}" for v in (_mean(values), min(values), max(values)))
-        return f"{mean} ({low} to {high})"
-    low, high = f"{estimates[0].low:{form}}", f"{estimates[0].high:{form}}"
-    value = f"{values[0]:{form}}"
-    return value if "nan" in low + high else f"{value} [{low}, {high}]"
+    mean = f"{_mean(values):{form}}"
+    if interval:
+        low, high = min(e.low for e in estimates), max(e.high for e in estimates)
+        return f"{mean} [{low:{form}}, {high:{form}}]"
+    return mean if len(values) == 1 else f"{mean} ({min(values):{form}} to {max(values):{form}})"
 
 
 def made_by(records: Sequence[RunRecord]) -> dict[str, str]:
@@ -100,14 +115,17 @@ def made_by(records: Sequence[RunRecord]) -> dict[str, str]:
     }
 
 
-def _details(records: Sequence[RunRecord], metric: str, form: str) -> dict[str, str]:
+def _details(
+    records: Sequence[RunRecord], metric: str, form: str, interval: bool
+) -> dict[str, str]:
     told = made_by(records)
     n = len(records)
-    spread = (
-        "95 % interval of one run in brackets"
-        if n == 1
-        else f"mean of {n} runs, lowest and highest in brackets"
-    )
+    if n == 1:
+        spread = "95 % interval of one run in brackets"
+    elif interval:
+        spread = f"mean of {n} runs; in brackets the lowest and highest end of their 95 % intervals"
+    else:
+        spread = f"mean of {n} runs, lowest and highest in parentheses"
     per_cent = " per cent" if form.endswith("%") else ""
     unit = records[0].metrics[metric].unit
     return {
