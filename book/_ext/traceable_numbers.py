@@ -43,7 +43,7 @@ NUMBER = re.compile(  # a decimal that is no thousand, section, or physical quan
     rf"(?:(?![1-9]\d?\d?(?:,\d{{3}})+(?!\d))\d*[.,]\d++(?!\.\d|\s?{MEASURE})(?:\s?%)?|"
     r"\d+\s?(?:%|per cent\b))"
 )
-WITH_UNIT = re.compile(rf"(?<![\w.,])\d+[.,]\d+\s?(?:{UNIT})")
+WITH_UNIT = re.compile(rf"(?<![\w.,])(?![1-9]\d?\d?(?:,\d{{3}})+(?!\d))\d+[.,]\d+\s?(?:{UNIT})")
 PLACE = re.compile(  # in the thesis, as in Tables 6.1 to 6.3: no result
     r"\b(?i:tables?|figures?|sections?|equations?|python)\s[1-9]\d*(?:\.\d+)+"
     r"(?:(?:,| and| or| to)+\s[1-9]\d*(?:\.\d+)+)*"
