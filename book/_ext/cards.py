@@ -42,7 +42,7 @@ class DataSheet(SphinxDirective):
             return []
         manifest = files.project_root() / "data_manifests" / f"{name}.json"
         self.env.note_dependency(str(manifest))
-        return [as_table(self, sheet)]
+        return [as_table(self, sheet, f"Data sheet of {name}.", f"tab-sheet-{name}")]
 
 
 class TwinSheet(SphinxDirective):
@@ -52,10 +52,12 @@ class TwinSheet(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """A table of two columns."""
-        if self.arguments[0] not in cards.TWIN_PAGES:
-            LOG.warning(f"{self.arguments[0]} has no twin", location=self.get_location())
+        name = self.arguments[0]
+        if name not in cards.TWIN_PAGES:
+            LOG.warning(f"{name} has no twin", location=self.get_location())
             return []
-        return [as_table(self, cards.twin_sheet(self.arguments[0], recorded()))]
+        sheet = cards.twin_sheet(name, recorded())
+        return [as_table(self, sheet, f"The twin of {name}.", f"tab-twin-sheet-{name}")]
 
 
 class Measured(SphinxDirective):
@@ -119,8 +121,10 @@ def recorded() -> tuple[RunRecord, ...]:
     return tuple(read_records(files.project_root() / "results"))
 
 
-def as_table(directive: SphinxDirective, sheet: dict[str, str]) -> nodes.table:
-    """A sheet as a table: questions on the left, answers, which may have markup, on the right."""
+def as_table(
+    directive: SphinxDirective, sheet: dict[str, str], title: str, name: str
+) -> nodes.table:
+    """A sheet as a numbered table: questions left, answers, which may have markup, right."""
     rows = []
     for question, answer in sheet.items():
         if answer.startswith("http"):
@@ -128,7 +132,11 @@ def as_table(directive: SphinxDirective, sheet: dict[str, str]) -> nodes.table:
         else:
             parsed = directive.parse_inline(answer)[0]
         rows.append([nodes.strong("", question), nodes.inline("", "", *parsed)])
-    return table(["Question", "Answer"], rows, widths=(22, 78))
+    numbered = table(["Question", "Answer"], rows, widths=(22, 78))
+    numbered.insert(0, nodes.title("", title))
+    numbered["names"] = [name]
+    directive.state.document.note_explicit_target(numbered, numbered)
+    return numbered
 
 
 def table(

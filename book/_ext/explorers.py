@@ -20,6 +20,10 @@ from sphinx.util.docutils import SphinxDirective
 ASSETS = Path(__file__).parents[1] / "assets"
 UNITS = (1, 2, 4, 6, 12, 15, 25, 26, 43)  # those with a slider
 POSE = {"yaw": "turn to the right", "pitch": "chin up", "roll": "tilt clockwise"}
+CAPTIONS = {
+    "fusion": "What the fusion head makes of a voice and a face, with either left out or noisy.",
+    "face": "A face moved by action units; below, six settings of the twins' renderer.",
+}
 NO_SCRIPT = "<noscript><p>The controls of this explorer need JavaScript; {instead}.</p></noscript>"
 
 
@@ -44,7 +48,11 @@ class Explorer(SphinxDirective):
             f'<div class="explorer" id="{name}" data-explorer="{kind}">{made}'
             f'<script type="application/json">{data}</script></div>'
         )
-        return [nodes.raw("", text, format="html")]
+        figure = nodes.figure("", nodes.raw("", text, format="html"))
+        figure += nodes.caption("", CAPTIONS[kind])
+        figure["names"] = [f"fig-explorer-{kind}"]
+        self.state.document.note_explicit_target(figure, figure)
+        return [figure]
 
 
 def slider(name: str, label: str, *, low: float, high: float, step: float, extra: str) -> str:

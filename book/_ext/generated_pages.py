@@ -13,7 +13,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
+from typing import NamedTuple
 
+from cell_tables import MARK, PREFIX
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -62,7 +64,7 @@ def statuses() -> dict[str, status.Status]:
 
 
 def summary_html(found: Sequence[scoreboard.Board]) -> str:
-    """Counts of verdicts and directions by chapter, the picture, and its legend."""
+    """Counts of verdicts and directions by chapter."""
     names = [*scoreboard.VERDICTS, *scoreboard.DIRECTIONS]
     groups = {"5", "6", "7", "8"} | {board.chapter for board in found}
     rows = []
@@ -77,7 +79,7 @@ def summary_html(found: Sequence[scoreboard.Board]) -> str:
         f'recordings</th><th scope="colgroup" colspan="{directions}">Direction on the twin</th>'
         "</tr>"
     )
-    return table(head, rows, "Cells by verdict and direction", above=above) + picture(found)
+    return table(head, rows, "Cells by verdict and direction", above=above)
 
 
 def _counts(found: Sequence[scoreboard.Board], names: Sequence[str]) -> list[str]:
@@ -181,10 +183,9 @@ def _judged(verdict: str, counts: str) -> str:
     return f"{told}: {escape(counts)}"
 
 
-def claim_html(key: str, found: Sequence[ledger.Part]) -> str:
-    """One claim: what it says, how it is tested, what came out, and its parts."""
+def claim_html(key: str, own: Sequence[ledger.Part]) -> str:
+    """One claim: what it says, how it is tested and what came out."""
     claim = CLAIMS[key]
-    own = [part for part in found if part.claim == key]
     strengths = sorted({part.strength for part in own if part.synthetic})
     seeds = sorted({part.seeds for part in own})
     chapter = ledger.CHAPTERS[key[0]]
@@ -202,9 +203,7 @@ def claim_html(key: str, found: Sequence[ledger.Part]) -> str:
         "Seeds": " or ".join(str(n) for n in seeds) or "none yet",
         "Would overturn it": claim.overturn,
     }
-    if not own:
-        return facts(told)
-    return facts(told) + parts_table(own, claim.unit, key)
+    return facts(told)
 
 
 def parts_table(own: Sequence[ledger.Part], unit: str, key: str) -> str:
@@ -300,9 +299,9 @@ def _traced(text: str, part: ledger.Part, key: str, panels: dict[tuple[str, ...]
 
 
 def status_html(found: Mapping[str, status.Status], stored: Sequence[status.Stored]) -> str:
-    """Chapters in rows; those that have records can be unfolded."""
+    """Chapters in rows."""
     titles = {book.chapter: book for book in stored}
-    rows, more = [], []
+    rows = []
     for chapter in sorted({*titles, *found}):
         book, runs = titles.get(chapter), found.get(chapter)
         name = f"{int(chapter)} · {book.title}" if book else f"{int(chapter)}"
@@ -318,11 +317,18 @@ def status_html(found: Mapping[str, status.Status], stored: Sequence[status.Stor
                 (f"{runs.fresh} of {runs.runs}" if runs else "–"),
             ]
         )
-        if runs:
-            more.append(_runs(name, runs))
     head = ["Chapter", "Stored outputs", "Executed", "Changed since", "Records", "Last run, UTC",
             "Time of all runs", "Records as today's code would make them"]  # fmt: skip
-    return table(head, rows, "Chapters and their state", classes="claims") + "".join(more)
+    return table(head, rows, "Chapters and their state", classes="claims")
+
+
+def runs_html(found: Mapping[str, status.Status], stored: Sequence[status.Stored]) -> str:
+    """The records of each chapter that has some, folded."""
+    titles = {book.chapter: f" · {book.title}" for book in stored}
+    return "".join(
+        _runs(f"{int(chapter)}{titles.get(chapter, '')}", runs)
+        for chapter, runs in sorted(found.items())
+    )
 
 
 def _stored(book: status.Stored | None) -> str:
@@ -433,15 +439,36 @@ def folded(title: str, counts: str, inside: str, slug: str) -> str:
 # ------------------------------------------------------------------------------------- directives
 
 
+class Piece(NamedTuple):
+    """HTML of a generated page; what has a caption is a numbered figure or table."""
+
+    html: str
+    caption: str = ""
+    name: str = ""
+
+    def node(self, document: nodes.document) -> nodes.Node:
+        """As docutils has it: names begin with ``tab-`` or ``fig-``."""
+        raw = nodes.raw("", self.html, format="html")
+        if not self.caption:
+            return raw
+        figure = nodes.figure("", raw, nodes.caption("", self.caption))
+        if self.name.startswith(PREFIX):
+            figure["classes"] = [MARK, self.name]  # `cell_tables` makes a table of it
+        else:
+            figure["names"] = [self.name]
+            document.note_explicit_target(figure, figure)
+        return figure
+
+
 class Generated(SphinxDirective):
     """What a generated page says in one place; nothing where the output is not HTML."""
 
     optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Raw HTML."""
+        """Raw HTML, and what is numbered around some of it."""
         argument = self.arguments[0] if self.arguments else ""
-        return [nodes.raw("", content(self.name, argument), format="html")]
+        return [piece.node(self.state.document) for piece in content(self.name, argument)]
 
 
 def chapter_pages(documents: Iterable[str]) -> dict[str, str]:
@@ -458,24 +485,48 @@ class Map(SphinxDirective):
     """The map of the thesis, whose chapters are links; nothing where the output is not HTML."""
 
     def run(self) -> list[nodes.Node]:
-        """Raw HTML."""
+        """A figure of raw HTML."""
         address, here = self.env.app.builder.get_relative_uri, self.env.docname
         pages = {n: address(here, page) for n, page in chapter_pages(self.env.found_docs).items()}
-        return [nodes.raw("", thesis_map(links(), pages), format="html")]
+        told = "Systems, chapters and corpora; what leads to what is drawn from the manifests."
+        piece = Piece(thesis_map(links(), pages), told, "fig-map")
+        return [piece.node(self.state.document)]
 
 
-def content(name: str, argument: str = "") -> str:
+def claim_pieces(key: str, own: Sequence[ledger.Part]) -> list[Piece]:
+    """A claim and the table of its parts, if there are any."""
+    pieces = [Piece(claim_html(key, own))]
+    if own:
+        told = f"Parts of claim {key}. A number opens the runs that it rests on."
+        html = parts_table(own, CLAIMS[key].unit, key)
+        pieces.append(Piece(html, told, f"tab-claim-{key.lower()}"))
+    return pieces
+
+
+def content(name: str, argument: str = "") -> list[Piece]:
     """What a directive prints."""
     if name == "scoreboard-summary":
-        return summary_html(boards())
+        counted = "Cells of the thesis's tables by chapter (rows), verdict and direction (columns)."
+        drawn = "Every cell of every results table of the thesis as a square."
+        return [
+            Piece(summary_html(boards()), counted, "tab-scoreboard"),
+            Piece(picture(boards()), drawn, "fig-scoreboard"),
+        ]
     if name == "scoreboard":
-        return "".join(board_html(board) for board in boards() if board.chapter == argument)
+        own = (board for board in boards() if board.chapter == argument)
+        return [Piece("".join(map(board_html, own)))]
     if name == "claims-summary":
-        return claims_summary_html(parts())
+        told = "Each claim (rows) with its verdict, and the counts of parts behind it (columns)."
+        return [Piece(claims_summary_html(parts()), told, "tab-claims")]
     if name == "claim":
-        return claim_html(argument, parts())
+        return claim_pieces(argument, [part for part in parts() if part.claim == argument])
     documents = read_documents(files.project_root() / "results")
-    return status_html(statuses(), status.stored_notebooks(documents))
+    stored = status.stored_notebooks(documents)
+    told = "Chapters (rows): when they were executed, and what has changed since (columns)."
+    return [
+        Piece(status_html(statuses(), stored), told, "tab-status"),
+        Piece(runs_html(statuses(), stored)),
+    ]
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, *changed: set[str]) -> list[str]:

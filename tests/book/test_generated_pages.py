@@ -51,6 +51,14 @@ class Nesting(HTMLParser):
         assert self.open.pop() == tag
 
 
+def html_of(pieces):
+    return "".join(piece.html for piece in pieces)
+
+
+def said(pages, *what):
+    return html_of(pages.content(*what))
+
+
 def read(html):
     parser = Nesting()
     parser.feed(html)
@@ -62,8 +70,8 @@ def read(html):
 
 
 def test_the_scoreboard_prints_every_cell_and_every_button_has_its_panel(pages):
-    html = "".join(pages.content("scoreboard", chapter) for chapter in "5678")
-    read(html + pages.content("scoreboard-summary"))
+    html = "".join(said(pages, "scoreboard", chapter) for chapter in "5678")
+    read(html + said(pages, "scoreboard-summary"))
     assert html.count("<details") == len(reported_tables())
     rows = re.findall(r'<tr><th scope="row">', html)
     assert len(rows) == sum(len(reported_cells(table)) for table in reported_tables())
@@ -72,7 +80,7 @@ def test_the_scoreboard_prints_every_cell_and_every_button_has_its_panel(pages):
 
 
 def test_the_scoreboard_has_the_digits_of_the_thesis(pages):
-    html = "".join(pages.content("scoreboard", chapter) for chapter in "5678")
+    html = "".join(said(pages, "scoreboard", chapter) for chapter in "5678")
     row = re.compile(r'<th scope="row">(.*?)</th><td>(.*?)</td><td[^>]*>(.*?)</td>')
     found = [value for _, _, value in row.findall(html)]
     assert found == [
@@ -84,14 +92,14 @@ def test_the_scoreboard_has_the_digits_of_the_thesis(pages):
 
 
 def test_the_scoreboard_says_of_what_difference_each_direction_is(pages):
-    html = "".join(pages.content("scoreboard", chapter) for chapter in "5678")
+    html = "".join(said(pages, "scoreboard", chapter) for chapter in "5678")
     found = re.findall(r"</svg> ([\w ]+)</td><td>([^<]*)</td></tr>", html)
     cells = [cell for board in pages.boards() for cell in board.cells]
     assert found == [(cell.direction, escape(cell.against) or "–") for cell in cells]
 
 
 def test_a_panel_of_the_scoreboard_names_runs_that_exist(pages):
-    html = pages.content("scoreboard", "6")
+    html = said(pages, "scoreboard", "6")
     runs = {run for found in re.findall("<span>run</span><span>(.*?)</span>", html)
             for run in found.split()}  # fmt: skip
     assert runs
@@ -100,7 +108,7 @@ def test_a_panel_of_the_scoreboard_names_runs_that_exist(pages):
 
 
 def test_the_summary_counts_all_cells(pages):
-    html = pages.content("scoreboard-summary")
+    html = said(pages, "scoreboard-summary")
     last = html.split('<th scope="row">All</th>')[1].split("</tr>")[0]
     numbers = [int(n) for n in re.findall(r"<td>(\d+)</td>", last)]
     total = sum(len(board.cells) for board in pages.boards())
@@ -110,8 +118,19 @@ def test_the_summary_counts_all_cells(pages):
     assert sum(numbers[1 + verdicts :]) == total
 
 
+def test_tables_and_pictures_have_captions_and_names_to_refer_to(pages):
+    pieces = [piece for name in ("scoreboard-summary", "claims-summary", "status")
+              for piece in pages.content(name)]  # fmt: skip
+    pieces += [piece for key in CLAIMS for piece in pages.content("claim", key)]
+    named = [piece for piece in pieces if piece.caption]
+    assert all(piece.name.startswith(("tab-", "fig-")) for piece in named)
+    assert len({piece.name for piece in named}) == len(named) == 4 + len(CLAIMS)
+    assert not any("<table" in piece.html and "<details" not in piece.html
+                   for piece in pieces if not piece.caption)  # fmt: skip
+
+
 def test_an_unrecorded_claim_says_so(pages):
-    html = pages.claim_html("F", [])
+    html = html_of(pages.claim_pieces("F", []))
     read(html)
     assert "not recorded yet" in html
     assert "not tested on real recordings" in html
@@ -136,7 +155,7 @@ def row_of(html, key):
 
 def test_a_claim_shows_its_parts_and_its_null_twin(pages):
     parts = [part(1.0, 0.31, "holds"), part(0.0, 0.02, "undecided"), part(0.5, 0.2, "holds")]
-    html = pages.claim_html("A", parts)
+    html = html_of(pages.claim_pieces("A", parts))
     read(html)
     for text in ("+0.31 [+0.21, +0.41]", "0.040", "+0.02, undecided", "Strength 0.5", "Null twin"):
         assert text in html
@@ -167,7 +186,7 @@ def test_the_summary_has_a_short_verdict_for_twins_and_for_people(pages):
 
 
 def test_a_claim_without_a_null_twin_gives_the_reason(pages):
-    html = pages.claim_html("H", [part(1.0, 0.31, "holds", claim="H")])
+    html = html_of(pages.claim_pieces("H", [part(1.0, 0.31, "holds", claim="H")]))
     assert escape(f"No null twin: {CLAIMS['H'].no_null}.") in html
     zero = [part(1.0, 0.31, "holds", claim="H"), part(0.0, 0.2, "holds", claim="H")]
     head = pages.parts_table(zero, "F1", "H").split("</thead>")[0]
