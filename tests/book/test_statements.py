@@ -4,6 +4,7 @@ A single cell of a table is printed by a role and needs no test; here is what fo
 Each test quotes the words that it holds to the numbers, so that neither changes without the other.
 """
 
+import io
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +16,10 @@ from thesislib.config import LaughConfig, SocialMaeConfig, for_profile
 from thesislib.learning.scale import THESIS_HOURS, dry_run
 from thesislib.learning.social_mae_pretraining import model_config
 from thesislib.models.masked_autoencoder import SOCIAL_MAE
-from thesislib.records import conclusion
+from thesislib.records import conclusion, ledger
 from thesislib.records.record import read_records
 from thesislib.records.reported import reported, reported_cells, reported_pairs
-from thesislib.records.tables import best_record
+from thesislib.records.tables import best_record, show_p
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
@@ -313,3 +314,18 @@ def test_the_seeds_that_chapter_7_names():
         seeds.setdefault(place, set()).add(config["seed"])
     assert {len(found) for place, found in seeds.items() if place[0]} == {2}
     assert {len(found) for place, found in seeds.items() if not place[0]} == {1}
+
+
+def test_the_ledger_has_the_p_values_and_verdicts_of_chapter_7():
+    """The page corrects for its comparisons with LSN-TCN, and so must the ledger."""
+    (cell,) = (c for c in cells("07") if c.get("id") == "cell-57")
+    (html,) = ("".join(o["data"]["text/html"]) for o in cell["outputs"] if "data" in o)
+    (table,) = pd.read_html(io.StringIO(html), index_col=0)
+    kept = json.loads((RESULTS / ledger.KEPT).read_text())["07"]["parts"]
+    parts = {p["part"]: p for p in kept if p["planted"]}
+    shown = table[table["claim"] != "7.4"]
+    assert set(shown.index) == set(parts)
+    assert len(table) > len(shown)
+    for name, row in shown.iterrows():
+        assert str(row["p (Holm)"]) == show_p(parts[name]["p_value"]), name
+        assert row["verdict"] == parts[name]["verdict"], name
