@@ -128,29 +128,30 @@ def circumplex(angles: Mapping[str, float]) -> Figure:
 def pad_planes(
     points: Mapping[str, tuple[float, float, float]], *, left: Sequence[str] = ()
 ) -> Figure:
-    """Pleasure, arousal and dominance in two views.
+    """Pleasure, arousal and dominance in three views.
 
     Args:
         points: Word to its three coordinates, -1 to 1.
         left: Words that stand to the left of their marks.
     """
+    names = ("pleasure", "arousal", "dominance")
     with style():
-        figure, panels = plt.subplots(2, figsize=(WIDTH, 5.6), sharex=True)
-        for axes, dimension, label in zip(panels, (1, 2), ("arousal", "dominance"), strict=True):
+        figure, panels = plt.subplots(3, figsize=(WIDTH, 8.4))
+        for axes, (across, up) in zip(panels, ((0, 1), (0, 2), (2, 1)), strict=True):
             for number, (word, place) in enumerate(points.items()):
                 colour, marker, _ = CYCLE[number % len(CYCLE)]
                 marker = ("o", "s", "^", "D", "v", "P", "X")[number % 7]
-                axes.plot(place[0], place[dimension], marker, color=colour, markersize=8)
+                axes.plot(place[across], place[up], marker, color=colour, markersize=8)
                 right = word not in left
                 axes.annotate(
-                    word, (place[0], place[dimension]), (9 if right else -9, 0),
+                    word, (place[across], place[up]), (9 if right else -9, 0),
                     textcoords="offset points", va="center", ha="left" if right else "right",
                     fontsize=9.5,
                 )  # fmt: skip
             axes.axhline(0, color=GREY, linewidth=0.8)
             axes.axvline(0, color=GREY, linewidth=0.8)
-            axes.set(xlim=(-1.15, 1.05), ylim=(-0.8, 0.8), ylabel=label)
-        panels[-1].set(xlabel="pleasure", xticks=(-1, -0.5, 0, 0.5, 1))
+            axes.set(xlim=(-1.15, 1.05), ylim=(-0.8, 0.8), xlabel=names[across], ylabel=names[up])
+            axes.set_xticks((-1, -0.5, 0, 0.5, 1))
     return figure
 
 
