@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KEPT = "claims.json"
 FORM = 3
 """Counted up whenever this module makes other parts of the same records."""
-REPLICATES = 2000
+REPLICATES = 10_000
 JUDGES = (
     "thesislib.evaluation.claims",
     "thesislib.evaluation.claims_laughs",
