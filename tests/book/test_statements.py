@@ -306,7 +306,10 @@ def test_the_seeds_that_chapter_7_names():
     assert says(
         "07", "Two seeds for what is trained end to end and for traits, save for traits from"
     )
-    assert says("07", "for these, for other probes, baselines, few labels, the null twin and EmoDB")
+    assert says(
+        "07",
+        "for these, for other probes, baselines, few labels, the null twin of emotion and EmoDB",
+    )
     records = read_records(RESULTS, experiment="social-mae", profile="small")
     configs = [record.config for record in records if not record.config["kept_drawings"]]
     seeds = {}

@@ -291,6 +291,16 @@ def test_coverage_tells_probes_and_jobs_for_pictures_apart(add):
     assert table.loc[(*place, "probe", "for pictures")].tolist() == [1, 0]
 
 
+def test_coverage_tells_the_null_twin_of_expressions_apart(add):
+    null = "turn_end=3 mimicry=2 laugh_face=0 laugh_voice=0 smile_face=0 smile_voice=0"
+    given = [{"corpus": "ndc-me-twin", "effects": e} for e in ("turn_end=3 mimicry=2", null)]
+    planned = [for_profile(SocialMaeConfig, "small", **one).as_dict() for one in given]
+    table = pages.coverage([add(**given[1])], planned)
+    place = ("ndc-me-twin", "mae", "8", "voxceleb2-twin", "full")
+    assert table.loc[(*place, "all")].tolist() == [1, 0]
+    assert table.loc[(*place, "expressions 0")].tolist() == [1, 1]
+
+
 def test_the_time_of_jobs_is_read_where_it_is_known(add, tmp_path):
     records = [replace(add(seed=seed), seconds=30.0) for seed in range(3)]
 

@@ -35,6 +35,8 @@ from thesislib.records.tables import show
 from thesislib.reproduce.jobs import State, whole_file
 
 EVERYBODY = "all"
+PLANTED = {"emotion": ("emotion_",), "expressions": ("laugh_", "smile_")}
+"""What twins are told apart by in the table of coverage, and the effects that make it."""
 
 
 def coverage(records: Iterable[RunRecord], planned: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -87,9 +89,11 @@ def intervals(records: Iterable[RunRecord], corpus: str, metrics: Sequence[str])
 
 def _condition(config: Mapping[str, Any]) -> tuple[str, ...]:
     of_twin = []
-    unusual = str(config["effects"]).split()
-    if any(part.startswith("emotion_") for part in unusual):
-        of_twin.append(f"emotion {unusual[0].partition('=')[2]}")
+    scales = dict(part.split("=") for part in str(config["effects"]).split())
+    for planted, prefixes in PLANTED.items():
+        values = {value for name, value in scales.items() if name.startswith(prefixes)}
+        if values:
+            of_twin.append(f"{planted} {', '.join(sorted(values))}")
     if for_pictures(config):
         of_twin.append("for pictures")
     if config["labelled_speakers"]:
