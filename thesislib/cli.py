@@ -39,6 +39,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+Clips = Annotated[int, typer.Option(min=0, help="Number of clips; 0 for all of them.")]
+TwinSeed = Annotated[int, typer.Option(min=0, help="Of a twin.")]
 DataRoot = Annotated[
     Path | None,
     typer.Option(help="Folder that holds corpora; else $THESISLIB_DATA_ROOT, else data/."),
@@ -202,8 +204,8 @@ def data_shard(
     corpus: str,
     out: Annotated[Path, typer.Option(help="Folder for the shards.")],
     shard_size: Annotated[int, typer.Option(min=1, help="Clips of a shard.")] = 256,
-    clips: Annotated[int, typer.Option(min=0, help="Number of clips; 0 for all of them.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of a twin.")] = 0,
+    clips: Clips = 0,
+    seed: TwinSeed = 0,
     mode: Annotated[str, typer.Option(help="What is stored: both, audio or video.")] = "both",
     window_s: Annotated[float, typer.Option(help="Longest window, in seconds.")] = 10.24,
     frames: Annotated[int, typer.Option(help="Frames stored of a window.")] = 16,
@@ -249,8 +251,8 @@ def data_shard(
 def data_statistics(
     corpus: str,
     out: Annotated[Path, typer.Option(help="File for them, as JSON.")],
-    clips: Annotated[int, typer.Option(min=0, help="Number of clips; 0 for all of them.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of a twin.")] = 0,
+    clips: Clips = 0,
+    seed: TwinSeed = 0,
     data_root: DataRoot = None,
 ) -> None:
     """Measure mean and deviation of the sound and the pictures of CORPUS, for `-p normalisation`.
