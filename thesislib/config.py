@@ -316,9 +316,9 @@ class DisentanglementConfig(Experiment):
         mask_main: Mask the main branch, too.
         blank_hidden: Blank hidden patches before they become tokens of a Whisper encoder.
         auxiliary_layers: Layers of the auxiliary branch; 0 for as many as the main branch has.
-        evaluate: Corpora that the branches are probed on, separated by blanks. A twin of acted
-            speech may name the strength of its effects of emotion: ``emodb-twin@0`` is a null
-            twin, and plain ``emodb-twin`` has the documented size of 1.
+        evaluate: Corpora that the branches are probed on, separated by blanks. A twin in `PLANTED`
+            may name the strength of what is planted in it: ``emodb-twin@0`` is a null twin, without
+            effects of emotion, and plain ``emodb-twin`` has the documented size of 1.
         clips: Of the training corpus; 0 for all.
         windows: Most windows of it.
         eval_clips: Most clips of a corpus that is probed; 0 for all.
@@ -413,7 +413,7 @@ class DisentanglementConfig(Experiment):
         for item in self.evaluate.split() or [""]:
             corpus, strength = evaluated(item)
             fits = corpus.removesuffix("-twin") in known and strength >= 0
-            fits &= strength == 1 or corpus in ("emodb-twin", "crema-d-twin")
+            fits &= strength == 1 or corpus in PLANTED
             _check(fits, "evaluate", self.evaluate, f"choose from {', '.join(known)}, or twins")
         for name in ("weight", "auxiliary_layers", "clips", "eval_clips", "twin_seed"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")
@@ -704,8 +704,14 @@ SOCIAL_MAE_BASELINES = (
 """What Social-MAE is compared with in chapter 7, see `thesislib.baselines`."""
 
 
+EXPRESSIONS = ("laugh_face", "laugh_voice", "smile_face", "smile_voice")
+"""Effects that are scaled together: what laughs and smiles do to face and voice."""
+PLANTED = {"emodb-twin": "emotion", "crema-d-twin": "emotion", "ndc-me-twin": "expression"}
+"""Twins that chapter 8 also probes with weaker effects, and of what these are."""
+
+
 def evaluated(item: str) -> tuple[str, float]:
-    """A corpus to be probed, and the strength of the effects of emotion in it.
+    """A corpus to be probed, and the strength of what is planted in it, see `PLANTED`.
 
     What is no number becomes -1, which no corpus takes.
 

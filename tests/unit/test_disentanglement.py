@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import soundfile
 import torch
 
 from thesislib.caching import cache_folder
-from thesislib.config import DisentanglementConfig, for_profile
+from thesislib.config import EXPRESSIONS, DisentanglementConfig, for_profile
 from thesislib.corpora.clip import Clip
 from thesislib.corpora.loading import Corpus
 from thesislib.corpora.manifest import load_manifest
@@ -313,6 +314,31 @@ def test_a_null_twin_is_loaded_with_emotions_off(monkeypatch):
     assert "effects" not in asked
 
 
+def test_a_null_twin_of_conversations_has_laughs_and_smiles_off(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        disentanglement, "load_corpus", lambda name, **size: asked.update(size, name=name)
+    )
+    disentanglement.load(config(), "ndc-me-twin")
+    planted = dict(asked["effects"])
+    assert not set(EXPRESSIONS) & set(planted)
+    disentanglement.load(config(), "ndc-me-twin@0")
+    assert asked["name"] == "ndc-me-twin"
+    assert asked["effects"] == planted | dict.fromkeys(EXPRESSIONS, 0.0)
+
+
+def test_a_record_says_what_was_planted_and_how_strongly(monkeypatch):
+    named = []
+    monkeypatch.setattr(disentanglement, "train", MagicMock())
+    monkeypatch.setattr(disentanglement, "load", MagicMock())
+    monkeypatch.setattr(disentanglement, "reconstruction_frame", MagicMock())
+    monkeypatch.setattr(disentanglement, "probe_corpus", MagicMock())
+    monkeypatch.setattr(disentanglement, "_record", lambda *args: named.append(args[-1]))
+    probed = "emodb emodb-twin@0.5 ndc-me-twin@0"
+    disentanglement.run(config(evaluate=probed), say=lambda line: None)
+    assert named[1:] == ["emodb", "emodb-twin-emotion-0.5", "ndc-me-twin-expression-0"]
+
+
 def test_probed_speakers_are_never_trained_on(corpus):
     rows = known_factors(corpus, corpus.clips)
     folds = np.array(folds_of(corpus.clips, rows, "emotion", most=3))
@@ -409,6 +435,7 @@ def test_the_ast_is_trained_once_and_then_loaded(corpus, monkeypatch):
         ("evaluate", "emodb nowhere"),
         ("evaluate", ""),
         ("evaluate", "emodb@0"),
+        ("evaluate", "ccdb-twin@0"),
         ("evaluate", "emodb-twin@none"),
         ("weight", -1.0),
         ("windows", 4),

@@ -20,7 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thesislib.config import DisentanglementConfig, LaughConfig, evaluated
+from thesislib.config import (
+    EXPRESSIONS,
+    PLANTED,
+    DisentanglementConfig,
+    LaughConfig,
+    evaluated,
+)
 from thesislib.corpora.loading import Corpus, load_corpus
 from thesislib.corpora.twins.emodb import EFFECTS
 from thesislib.corpora.twins.voice import parse_effects
@@ -60,6 +66,8 @@ EXPERIMENT = "disentanglement"
 RECONSTRUCTION = "branch-reconstruction"
 AST_TWIN = "ast-twin"
 DIALOGUES = {"dyads": 12, "duration_s": 24.0}  # of a twin of conversations, as in chapter 6
+EMOTIONS = tuple(effect for effect in EFFECTS if effect.startswith("emotion_"))
+"""Effects of emotion on the voice."""
 Say = Callable[[str], None]
 
 
@@ -105,7 +113,9 @@ def run(config: DisentanglementConfig, *, say: Say = print) -> list[RunRecord]:
     for item in config.evaluate.split():
         corpus = load(config, item)
         frame = probe_corpus(config, session.trained.branches, corpus, say=say)
-        name = item.replace("@", "-emotion-")
+        name, _, strength = item.partition("@")
+        if strength:
+            name += f"-{PLANTED[name]}-{strength}"
         record = _record(frame, "classification", config, corpus, EXPERIMENT, stopwatch, name)
         records.append(record)
     say(f"{len(records)} records in {stopwatch.seconds():.0f} s")
@@ -200,7 +210,7 @@ def objective_config(config: DisentanglementConfig) -> ObjectiveConfig:
 
 
 def load(config: DisentanglementConfig, item: str) -> Corpus:
-    """A corpus of the job, or its twin, with the strength of emotion that the item names.
+    """A corpus of the job, or its twin, with what is planted as strong as the item names.
 
     Raises:
         InputError: it is not there.
@@ -212,8 +222,8 @@ def load(config: DisentanglementConfig, item: str) -> Corpus:
         if name.removesuffix("-twin") in ("ndc-me", "ifadv", "ccdb"):
             size |= DIALOGUES | {"effects": parse_effects(LaughConfig().effects.split())}
         if strength != 1:
-            acoustic = [effect for effect in EFFECTS if effect.startswith("emotion_")]
-            size["effects"] = dict.fromkeys(acoustic, strength)
+            planted = EXPRESSIONS if PLANTED[name] == "expression" else EMOTIONS
+            size["effects"] = size.get("effects", {}) | dict.fromkeys(planted, strength)
         if name not in ("emodb-twin", "librispeech-twin"):  # the others have pictures, too
             size["effects"] = size.get("effects", {}) | {"pictures": 0.0}
         if name != "emodb-twin":

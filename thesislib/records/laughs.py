@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from thesislib.config import LaughConfig, for_profile
+from thesislib.config import EXPRESSIONS, LaughConfig, for_profile
 from thesislib.evaluation.classification import class_names
 from thesislib.evaluation.intensity import CLASSES, balanced_confusion, heat_map
 from thesislib.evaluation.significance import Estimate
@@ -33,18 +33,16 @@ ROWS = {
     ("ifadv", "pretrained"): "IFADV / Finetuned",
 }
 COLUMNS = {"Precision": "precision", "Recall": "recall", "F1-score": "f1_harmonic"}
-SEEN = ("laugh_face", "laugh_voice", "smile_face", "smile_voice")
-"""Effects that are scaled together: what laughs and smiles do to face and voice."""
 
 
 def strength(record: RunRecord) -> float | None:
-    """Common strength of `SEEN` that a record's twin was written with; None for another effect.
+    """Common strength of `EXPRESSIONS` that a record's twin has; None where another effect differs.
 
     1 is the documented size, 0 the null twin, in which laughs and smiles are annotated and leave
     no trace.
     """
     unusual = planted(record)
-    scales = {unusual.pop(name, 1.0) for name in SEEN}
+    scales = {unusual.pop(name, 1.0) for name in EXPRESSIONS}
     return scales.pop() if len(scales) == 1 and not unusual else None
 
 
@@ -315,8 +313,8 @@ def _condition(config: Mapping[str, Any], profile: str) -> tuple[str, ...]:
     scratch = config["start"] == "scratch"
     scales = _unusual(str(config["effects"]), profile)
     told = ", ".join(f"{name} x {scale:g}" for name, scale in scales.items())
-    common = {scales.get(name, 1.0) for name in SEEN}
-    if scales.keys() <= set(SEEN) and len(common) == 1:
+    common = {scales.get(name, 1.0) for name in EXPRESSIONS}
+    if scales.keys() <= set(EXPRESSIONS) and len(common) == 1:
         told = f"strength {common.pop():g}"
     scope = "–" if scratch else str(config["scope"])
     return str(config["start"]), scope, str(config["split"]), told, str(config["seed"])
