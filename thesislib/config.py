@@ -513,7 +513,7 @@ class SocialMaeConfig(Experiment):
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {},
         "small": {
-            "clips": 240,
+            "clips": 480,
             "dyads": 12,
             "duration_s": 24.0,
             "reconstructed": 60,

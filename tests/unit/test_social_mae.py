@@ -507,6 +507,18 @@ def test_traits_are_regressed_and_stand_beside_their_mean(project):
     assert scores["mae"] > scores["constant"]
 
 
+def test_pretraining_on_sound_alone_hands_on_norms_that_it_trained(project):
+    """A task of sound goes through norms of their own, which nothing asks for without pictures."""
+    config = config_of(pretraining_epochs=1)
+    joint = pretrain_on(config, model_config(config), windows_of(video=False)).model.encoder.joint
+    for norms in (joint.norm, joint.blocks[0].norm1, joint.blocks[0].norm2):
+        assert not torch.equal(norms["both"].weight, torch.ones(config.width))
+        assert torch.equal(norms["audio"].weight, norms["both"].weight)
+        assert torch.equal(norms["audio"].bias, norms["both"].bias)
+    joint = pretrain_on(config, model_config(config), windows_of()).model.encoder.joint
+    assert not torch.equal(joint.norm["audio"].weight, joint.norm["both"].weight)
+
+
 def test_sound_alone_pretrains_and_is_told(project):
     config = config_of(corpus="emodb-twin", modes="audio", epochs=4, folds=3)
     data = data_of(windows_of(video=False), "emodb")

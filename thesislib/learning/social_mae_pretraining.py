@@ -144,6 +144,8 @@ def pretrain_on(
         finished = load_checkpoint(folder, key)
         assert finished is not None, "fit has written it"
         model.load_state_dict(finished.best)
+    if not contrast:
+        _norms_of_both(model)
     say(f"pre-trained on {len(train)} windows: loss {fitted.history['loss'].min():.4f}")
     model.to("cpu").eval()
     return Pretrained(model, fitted.history)
@@ -166,6 +168,14 @@ def _start(
         for kind in (Block, JointBlock):
             checkpoint_activations(model, kind)
     return model
+
+
+def _norms_of_both(model: MaskedAutoencoder) -> None:
+    """Give the passes that were not trained the norms of the one that was, for tasks to use."""
+    for part in model.encoder.joint.modules():
+        if isinstance(part, nn.ModuleDict):
+            for which in ("audio", "video"):
+                part[which].load_state_dict(part["both"].state_dict())
 
 
 def _training(config: SocialMaeConfig) -> TrainingConfig:
