@@ -11,9 +11,11 @@ all patches embedded before three quarters of them are dropped, float32, one opt
 parameter and operation. Its patches are embedded by a matrix product, where the authors have a
 convolution, which is to its advantage. It computes the same loss, which is checked. The variant
 ``compiled`` goes through `torch.compile`, and also says how long it took to compile.
+The variant ``eight`` is inference in eight bits (`thesislib.models.eight_bit`), with attention in
+bfloat16; how far its outputs are from those in float32 is printed and checked.
 
-At full size it exits with an error where a ratio is below `WANTED`; that of bfloat16 is asked only
-of a processor that multiplies in it.
+At full size it exits with an error where a ratio is below `WANTED`; those of bfloat16 and of eight
+bits are asked only of a processor that multiplies in them.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from thesislib.learning.scale import step_flops
 from thesislib.memory import keep_memory
 from thesislib.models import masked_autoencoder, transformer
+from thesislib.models.eight_bit import to_eight_bits
 from thesislib.models.masked_autoencoder import (
     SOCIAL_MAE,
     FineTunedModel,
@@ -50,12 +53,15 @@ VARIANTS = {
     "float32": "thesislib, float32",
     "bfloat16": "thesislib, bfloat16",
     "compiled": "the same, compiled",
+    "eight": "thesislib, eight bits",
 }
 WANTED = {
     ("float32", "step"): 1.4,
     ("bfloat16", "step"): 3.3,
-    ("bfloat16", "inference"): 2.7,
+    ("eight", "inference"): 2.7,
 }
+FAR = 0.03
+"""Norm of what eight bits may change of the outputs, over the norm of these."""
 SMALL = MaskedAutoencoderConfig(
     image_size=64, n_mels=64, audio_frames=256, width=96, n_heads=4, modality_depth=2,
     decoder_width=64, decoder_depth=2, decoder_heads=4,
@@ -77,7 +83,8 @@ def plain_encoder(self, patches, visible=None):
 
 
 def timed(function, repeats):
-    """Processor seconds of each call but the first, which warms up."""
+    """Processor seconds of each call but the first two, by which kept memory has been fetched."""
+    function()
     function()
     seconds = []
     for _ in range(repeats):
@@ -90,8 +97,10 @@ def timed(function, repeats):
 def matmul_peak(dtype, size=2048):
     """Best observed operations a second of a large square matrix product."""
     generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(size, size, generator=generator).to(dtype) for _ in range(2))
-    return 2 * size**3 / min(timed(lambda: a @ b, 4))
+    a, b = (torch.randn(size, size, generator=generator) * 30 for _ in range(2))
+    a, b = a.to(dtype), b.to(dtype)
+    product = torch._int_mm if dtype == torch.int8 else torch.mm
+    return 2 * size**3 / min(timed(lambda: product(a, b), 4))
 
 
 def inference_flops(config, batch):
@@ -119,8 +128,9 @@ def one_variant(variant, config, batch, repeats):
     if plain:
         transformer.attention = plain_attention
         masked_autoencoder.ModalityEncoder.forward = plain_encoder
-    low = variant in ("bfloat16", "compiled")
-    peak = matmul_peak(torch.bfloat16 if low else torch.float32)
+    low = variant in ("bfloat16", "compiled", "eight")
+    kinds = {"bfloat16": torch.bfloat16, "compiled": torch.bfloat16, "eight": torch.int8}
+    peak = matmul_peak(kinds.get(variant, torch.float32))
     start = time.process_time()
 
     def precision():
@@ -139,10 +149,21 @@ def one_variant(variant, config, batch, repeats):
         tuned = FineTunedModel(config, 6, generator=torch.Generator().manual_seed(1)).eval()
         if variant == "compiled":
             tuned.compile()
+        off = 0.0
         with torch.no_grad() if plain else torch.inference_mode(), precision():
-            return timed(lambda: tuned(audio, video), repeats)
+            if variant == "eight":
+                with torch.autocast("cpu", enabled=False):
+                    exact = tuned(audio, video)
+                off = float((to_eight_bits(tuned)(audio, video) - exact).norm() / exact.norm())
+            return timed(lambda: tuned(audio, video), repeats), off
 
-    inference = inference_times()
+    inference, off = inference_times()
+    if variant == "eight":  # which is not for training
+        rest = time.process_time() - start - sum(inference)
+        return {
+            "inference": statistics.median(inference), "peak": peak, "off": off,
+            "memory": peak_memory(), "rest": rest,
+        }  # fmt: skip
     model = MaskedAutoencoder(config, torch.Generator().manual_seed(2))
     if variant == "compiled":
         model.compile()
@@ -189,39 +210,48 @@ def main() -> None:
         command = [sys.executable, __file__, *flags, "--one", variant]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[variant] = result = json.loads(done.stdout)
-        done = step_flops(config, given.batch) / result["step"] / result["peak"]
-        seen = inference_flops(config, given.batch) / result["inference"] / result["peak"]
-        print(
-            f"{VARIANTS[variant]:<20} step {result['step']:.2f} s, {done:.0%} of the"
-            f" {result['peak'] / 1e9:.0f} GFLOP/s of a large matrix product; inference"
-            f" {result['inference']:.2f} s, {seen:.0%}; peak memory"
-            f" {result['memory'] / 2**30:.2f} GiB; building, warming up and compiling"
-            f" {result['rest']:.0f} s",
-            flush=True,
-        )
+        print(f"{VARIANTS[variant]:<22}{described(result, config, given.batch)}", flush=True)
     if "plain" not in found:
         return
     short = []
-    for variant in found.keys() - {"plain"}:
-        tolerance = 1e-4 if variant in ("kept", "float32") else 2e-2
-        same = math.isclose(found[variant]["loss"], found["plain"]["loss"], rel_tol=tolerance)
+    for variant, result in found.items():
+        if variant == "eight":
+            assert result["off"] < FAR, "eight bits say something else"
+            continue
+        tolerance = 1e-4 if variant in ("plain", "kept", "float32") else 2e-2
+        same = math.isclose(result["loss"], found["plain"]["loss"], rel_tol=tolerance)
         assert same, "the variants compute different losses"
     for variant, result in found.items():
-        ratios = {what: found["plain"][what] / result[what] for what in ("step", "inference")}
-        beyond = ""
-        if "kept" in found and variant not in ("plain", "kept"):
-            step, seen = (found["kept"][what] / result[what] for what in ("step", "inference"))
-            beyond = f"; beside kept memory {step:.2f} and {seen:.2f} times"
-        print(
-            f"{VARIANTS[variant]:<20} step {ratios['step']:.2f} times,"
-            f" inference {ratios['inference']:.2f} times{beyond}"
-        )
-        for what, ratio in ratios.items():
+        told = []
+        for what in ("step", "inference"):
+            if what not in result:
+                continue
+            ratio = found["plain"][what] / result[what]
+            beside = ""
+            if "kept" in found and variant not in ("plain", "kept"):
+                beside = f" ({found['kept'][what] / result[what]:.2f} beside kept memory)"
+            told.append(f"{what} {ratio:.2f} times{beside}")
             wanted = WANTED.get((variant, what), 0)
-            if ratio < wanted and (variant != "bfloat16" or multiplies_bfloat16()):
+            if ratio < wanted and (variant == "float32" or multiplies_bfloat16()):
                 short.append(f"{VARIANTS[variant]}, {what}: {ratio:.2f} times, wanted {wanted}")
+        print(f"{VARIANTS[variant]:<22}{', '.join(told)}")
     if short and not given.small:
         sys.exit("too slow: " + "; ".join(short))
+
+
+def described(result, config, batch):
+    """A variant's own numbers in words."""
+    told = []
+    peak = f"the {result['peak'] / 1e9:.0f} GFLOP/s of a large matrix product"
+    for what, flops in (("step", step_flops), ("inference", inference_flops)):
+        if what in result:
+            share = flops(config, batch) / result[what] / result["peak"]
+            told.append(f"{what} {result[what]:.2f} s, {share:.0%} of {peak}")
+            peak = "it"
+    if "off" in result:
+        told.append(f"outputs {result['off']:.1%} off those in float32")
+    told.append(f"peak memory {result['memory'] / 2**30:.2f} GiB")
+    return f"{'; '.join(told)}; building, warming up and compiling {result['rest']:.0f} s"
 
 
 def multiplies_bfloat16():

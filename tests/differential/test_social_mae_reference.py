@@ -18,6 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from thesislib.models.eight_bit import to_eight_bits
 from thesislib.models.masked_autoencoder import (
     FineTunedModel,
     MaskedAutoencoder,
@@ -140,6 +141,17 @@ def test_fine_tuning_agrees_with_the_authors(golden, weights, layout, prefix):
     with torch.no_grad():
         for mode, theirs in FINE_TUNING_MODES.items():
             agree(model(audio, video, mode), golden["ft"]["outputs"][theirs])
+
+
+def test_eight_bits_say_nearly_what_the_authors_do(golden, weights):
+    model = FineTunedModel(golden_config(golden), n_outputs=6)
+    load_official(model, weights.det_state(golden["ft"]["shapes"]))
+    to_eight_bits(model)
+    audio, video, _ = golden_inputs(golden)
+    with torch.inference_mode():
+        for mode, theirs in FINE_TUNING_MODES.items():
+            expected = golden["ft"]["outputs"][theirs]
+            assert (model(audio, video, mode) - expected).norm() / expected.norm() < 0.03
 
 
 @pytest.mark.parametrize("layout", ["official", "consistent"])

@@ -101,7 +101,7 @@ def test_without_records_every_table_is_there():
     verdicts = claims.verdict_table(rows)
     assert list(verdicts.index) == ["I1", "I2", "I3"]
     assert (verdicts[list(claims.GROUPS)] == "not recorded").all().all()
-    assert claims.null_words(rows) == "The twin without emotion is not recorded."
+    assert claims.null_words(rows) == "No null twin is recorded."
     assert factors.mean_matrix([], "emodb-twin").empty
     assert factors.scores_table([], "emodb-twin").empty
     assert factors.front_points([]).empty
@@ -191,11 +191,14 @@ def test_claim_i_holds_where_it_was_planted_and_nowhere_else(book):
             book(frame, "crema-d-twin", seed, losses=losses)
             frame = probed("emotion", hits(0.34, 0.34, 0.34), seed + 9)
             book(frame, "emodb-twin-emotion-0", seed, losses=losses)
+            frame = probed("expression", hits(0.34, 0.34, 0.34), seed + 19)
+            book(frame, "ndc-me-twin-expression-0", seed, losses=losses)
     rows = claims.claim_rows(book.records, book.results, replicates=200)
     planted = rows[rows["evaluated"] == "crema-d-twin"]
     assert set(planted["part"]) == {"I1", "I2"}
     assert set(planted["verdict"]) == {"holds"}
-    null = rows[rows["evaluated"] == "emodb-twin-emotion-0"]
+    null = rows[rows["evaluated"].isin(tables.NULLS)]
+    assert set(null["evaluated"]) == {"emodb-twin-emotion-0", "ndc-me-twin-expression-0"}
     assert (null["verdict"] == "undecided").all()
     for row in rows.to_dict("records"):
         sides = {row[side].partition(",")[0].split()[1] for side in ("first", "second")}
@@ -209,11 +212,12 @@ def test_claim_i_holds_where_it_was_planted_and_nowhere_else(book):
         )
     verdicts = claims.verdict_table(rows)
     assert verdicts.loc["I1", "emotion, twins"] == "holds (2 of 2)"
-    assert verdicts.loc["I2", "twin without emotion"] == "undecided (1)"
+    assert verdicts.loc["I2", "twins without emotion"] == "undecided (1)"
     assert verdicts.loc["I3", "laughs and smiles, twin"] == "not recorded"
     assert claims.null_words(rows).endswith("none found a difference.")
     wrong = rows.assign(verdict="holds")
-    assert "3 (I1, I1, I2) found" in claims.null_words(wrong)
+    assert "6 (I1, I1, I2, I1, I1, I2) found" in claims.null_words(wrong)
+    assert verdicts.loc["I2", "twin without laughs or smiles"] == "undecided (1)"
     table = claims.claim_table(rows, "I1")
     # 0.665 - 0.447 in Table 8.2, 0.532 - 0.433 in Table 8.4
     (row,) = [name for name in table.index if "twin all, main" in name]

@@ -6,6 +6,7 @@ probed; the corpus that the auxiliary branch was trained on stands among its par
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,11 +33,27 @@ EVALUATED = {
     "emodb-twin": "EmoDB twin",
     "emodb-twin-emotion-0.5": "EmoDB twin, half the emotion",
     "emodb-twin-emotion-0": "EmoDB twin, no emotion",
+    "crema-d-twin-emotion-0": "CREMA-D twin, no emotion",
+    "ndc-me-twin-expression-0": "NDC-ME twin, no laughs or smiles",
     "emodb": "EmoDB, real",
 }
 """What is probed, as a record spells it, to its name on a page."""
+NULLS = tuple(name for name in EVALUATED if name.endswith("-0"))
+"""Twins in which nothing is planted that a claim could be about."""
 ABSENT = "–"
 """What a table shows of runs that are not recorded."""
+
+
+def planted_in(evaluated: str) -> tuple[str, float]:
+    """What was probed, and how strong the effects are in it, of which 1 is the documented size.
+
+    >>> planted_in("emodb-twin-emotion-0.5"), planted_in("ndc-me-twin"), planted_in("emodb")
+    (('emodb-twin', 0.5), ('ndc-me-twin', 1.0), ('emodb', nan))
+    """
+    if "-twin" not in evaluated:
+        return evaluated, math.nan
+    corpus, _, told = evaluated.partition("-twin")
+    return f"{corpus}-twin", float(told.rpartition("-")[2] or 1)
 
 
 class Cell(NamedTuple):

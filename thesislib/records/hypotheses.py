@@ -49,9 +49,8 @@ class Claim:
 
 SPEAKERS = "Bootstrap over people, the same draws for both sides; p-values corrected after Holm."
 NO_TRACE = "Laughs and smiles are annotated and leave no trace in face or voice."
-NO_EMOTION = (
-    "Emotions leave no trace in the voice. Parts on emotion can have this null twin; those on "
-    "laughs and smiles have none."
+NOTHING_HEARD = (
+    "Emotions leave no trace in the voice; in conversations, laughs and smiles leave none."
 )
 CLAIMS = {
     "A": Claim(
@@ -188,7 +187,7 @@ CLAIMS = {
         "Macro F1 of a probe on the main branch less one on the auxiliary branch. Bootstrap over "
         "people and seeds, sign flips over people, corrected after Holm.",
         "macro F1",
-        NO_EMOTION,
+        NOTHING_HEARD,
         "An auxiliary branch that is probed as well.",
         lambda: [
             (
@@ -204,7 +203,7 @@ CLAIMS = {
         "Macro F1 of a probe on the auxiliary branch, all losses less reconstruction alone. "
         "Bootstrap and test as for I1.",
         "macro F1",
-        NO_EMOTION,
+        NOTHING_HEARD,
         "Reconstruction alone that does as well; it does in the concatenated rows of Table 8.2.",
         lambda: [
             (
@@ -222,7 +221,7 @@ CLAIMS = {
         "Macro F1 of a probe on the auxiliary branch trained in the wild less one trained on clean "
         "speech. Bootstrap and test as for I1. Parts on emotion are shown and not counted.",
         "macro F1",
-        NO_EMOTION,
+        NOTHING_HEARD,
         "Clean speech that does as well on laughs and smiles.",
         lambda: [
             (

@@ -316,21 +316,19 @@ def _contrasts(
 
 def _branches(records: Sequence[RunRecord], results: Path, replicates: int) -> list[Part]:
     from thesislib.records.branch_claims import claim_rows
-    from thesislib.records.disentanglement import EVALUATED
+    from thesislib.records.disentanglement import EVALUATED, planted_in
 
     found = []
     for row in claim_rows(records, results, replicates=replicates).to_dict("records"):
-        evaluated = str(row["evaluated"])
-        head, _, scale = evaluated.partition("-emotion-")
-        synthetic = head.endswith("-twin")
+        head, scale = planted_in(str(row["evaluated"]))
         found.append(
             Part(
                 claim=str(row["part"]),
                 part=f"{row['encoder']}: {row['first']} less {row['second']}",
                 data=EVALUATED[head],
-                synthetic=synthetic,
-                strength=math.nan if not synthetic else float(scale or 1),
-                planted=synthetic and not scale,
+                synthetic=head.endswith("-twin"),
+                strength=scale,
+                planted=scale == 1,
                 difference=float(row["difference"]),
                 low=float(row["low"]),
                 high=float(row["high"]),
