@@ -42,7 +42,7 @@ class DataSheet(SphinxDirective):
             return []
         manifest = files.project_root() / "data_manifests" / f"{name}.json"
         self.env.note_dependency(str(manifest))
-        return [as_table(self, sheet, f"Data sheet of {name}.", f"tab-sheet-{name}")]
+        return [as_table(self, sheet, f"Data sheet: {sheet['Name']}.", f"tab-sheet-{name}")]
 
 
 class TwinSheet(SphinxDirective):
@@ -57,7 +57,7 @@ class TwinSheet(SphinxDirective):
             LOG.warning(f"{name} has no twin", location=self.get_location())
             return []
         sheet = cards.twin_sheet(name, recorded())
-        return [as_table(self, sheet, f"The twin of {name}.", f"tab-twin-sheet-{name}")]
+        return [as_table(self, sheet, f"The twin of {cards.data_sheet(name)['Name']}.", f"tab-twin-sheet-{name}")]
 
 
 class Measured(SphinxDirective):
