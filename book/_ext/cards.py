@@ -57,7 +57,14 @@ class TwinSheet(SphinxDirective):
             LOG.warning(f"{name} has no twin", location=self.get_location())
             return []
         sheet = cards.twin_sheet(name, recorded())
-        return [as_table(self, sheet, f"The twin of {cards.data_sheet(name)['Name']}.", f"tab-twin-sheet-{name}")]
+        return [
+            as_table(
+                self,
+                sheet,
+                f"The twin of {cards.data_sheet(name)['Name']}.",
+                f"tab-twin-sheet-{name}",
+            )
+        ]
 
 
 class Measured(SphinxDirective):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.signal
 import torch
 
 from thesislib.corpora.twins.face_motion import ACTION_UNITS, emotion
@@ -111,6 +112,38 @@ class TestSkinConductance:
             affect.skin_conductance([1.0, 2.0], [1.0], duration_s=5)
 
 
+class TestHeart:
+    def test_the_beats_are_the_peaks_of_the_signal(self):
+        options = {"beats_per_minute": 80, "breathing": 0.05, "duration_s": 30}
+        times, signal, beats = affect.electrocardiogram(**options)
+        peaks, _ = scipy.signal.find_peaks(signal, height=0.7)
+        assert times[peaks] == pytest.approx(beats[beats < 30], abs=0.01)
+        assert 0.9 < signal.max() < 1.1
+
+    def test_breathing_is_what_varies_and_the_rate_is_the_one_asked_for(self):
+        found = {}
+        for depth in (0.0, 0.1):
+            options = {"beats_per_minute": 60, "breathing": depth, "jitter": 0, "duration_s": 120}
+            *_, beats = affect.electrocardiogram(**options)
+            rate, found[depth] = affect.heart_rate(beats)
+            assert rate == pytest.approx(60, rel=0.01)
+        assert found[0.0] < 1e-6
+        # Differences of a sine of depth 0.1 s, four beats a breath: at most 0.1 * sqrt(2) s each.
+        assert 80 < found[0.1] < 142
+
+    def test_a_seed_gives_the_same_heart(self):
+        first, second, other = (
+            affect.electrocardiogram(beats_per_minute=70, breathing=0, seed=seed)[2]
+            for seed in (0, 0, 1)
+        )
+        assert np.array_equal(first, second)
+        assert not np.array_equal(first, other[: len(first)])
+
+    def test_a_rate_that_no_heart_has_is_refused(self):
+        with pytest.raises(InputError, match="from 30 to 220"):
+            affect.electrocardiogram(beats_per_minute=0, breathing=0)
+
+
 class TestFigures:
     def test_the_wheel_names_every_emotion_once(self):
         wheel = figures.plutchik_wheel()
@@ -148,6 +181,9 @@ class TestFigures:
             figures.rows_with_intervals({"x": rates, "y": rates}, xlabel="share", guess=0.2),
             figures.cues({"x": table, "y": table}),
             figures.responses(np.arange(5.0), np.arange(5.0), [2.0]),
+            figures.hearts(
+                {"a": affect.electrocardiogram(beats_per_minute=60, breathing=0)}, shown_s=5
+            ),
         ]
         assert all(figure.get_figwidth() <= 4.8 for figure in drawn)
         cells = [text.get_text() for text in drawn[1].axes[0].texts]

@@ -231,6 +231,30 @@ def cues(frames: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def hearts(recordings: Mapping[str, tuple[NDArray, NDArray, NDArray]], shown_s: float) -> Figure:
+    """Electrocardiograms below one another, each beat marked.
+
+    Args:
+        recordings: Times, potentials in millivolts and times of the beats, by name.
+        shown_s: How much of the beginning is drawn.
+    """
+    with style():
+        figure, axes = plt.subplots(
+            len(recordings), 1, figsize=(WIDTH, 1.4 * len(recordings) + 0.5), sharex=True,
+            squeeze=False,
+        )  # fmt: skip
+        for axis, (name, (times, signal, beats)) in zip(
+            axes[:, 0], recordings.items(), strict=True
+        ):
+            drawn, marked = times < shown_s, beats[beats < shown_s]
+            axis.plot(times[drawn], signal[drawn], color=BLUE, linewidth=1.2)
+            axis.plot(marked, np.full(len(marked), 1.25), "v", color=ORANGE, markersize=5)
+            axis.set(ylabel="mV", ylim=(-0.4, 1.45))
+            axis.set_title(name, loc="left")
+        axes[-1, 0].set_xlabel("time (s)")
+    return figure
+
+
 def responses(times: NDArray, signal: NDArray, onsets_s: Sequence[float]) -> Figure:
     """A signal in microsiemens, and the moments of the stimuli that it answers."""
     with style():
