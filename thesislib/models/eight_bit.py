@@ -1,8 +1,9 @@
 """Transformers in eight bits, for inference on a processor.
 
-Processors multiply whole numbers of eight bits about twice as fast as bfloat16. Weights are rounded
-once, each output on a scale of its own; tokens are rounded as they come, each on a scale of its
-own. A layer's outputs are then off by about one per cent, and nothing can be trained any more.
+Processors with instructions for it (VNNI, AMX) multiply whole numbers of eight bits twice as fast as
+bfloat16. Weights are rounded once, each output on a scale of its own; tokens are rounded as they
+come, each on a scale of its own. What a model says is then off by about one per cent, and it cannot
+be trained any more.
 """
 
 from __future__ import annotations
