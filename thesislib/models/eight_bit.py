@@ -1,7 +1,7 @@
 """Transformers in eight bits, for inference on a processor.
 
-Processors with instructions for it (VNNI, AMX) multiply whole numbers of eight bits twice as fast as
-bfloat16. Weights are rounded once, each output on a scale of its own; tokens are rounded as they
+Processors with instructions for it (VNNI, AMX) multiply whole numbers of eight bits twice as fast
+as bfloat16. Weights are rounded once, each output on a scale of its own; tokens are rounded as they
 come, each on a scale of its own. What a model says is then off by about one per cent, and it cannot
 be trained any more.
 """
