@@ -318,7 +318,7 @@ class DisentanglementConfig(Experiment):
         auxiliary_layers: Layers of the auxiliary branch; 0 for as many as the main branch has.
         evaluate: Corpora that the branches are probed on, separated by blanks. A twin in `PLANTED`
             may name the strength of what is planted in it: ``emodb-twin@0`` is a null twin, without
-            effects of emotion, and plain ``emodb-twin`` has the documented size of 1.
+            effects of emotion, and plain ``emodb-twin`` has the documented size.
         clips: Of the training corpus; 0 for all.
         windows: Most windows of it.
         eval_clips: Most clips of a corpus that is probed; 0 for all.
@@ -412,8 +412,9 @@ class DisentanglementConfig(Experiment):
         known = ("emodb", "crema-d", "librispeech", "voxceleb2", "ndc-me", "ifadv", "ccdb")
         for item in self.evaluate.split() or [""]:
             corpus, strength = evaluated(item)
-            fits = corpus.removesuffix("-twin") in known and strength >= 0
-            fits &= strength == 1 or corpus in PLANTED
+            fits = corpus.removesuffix("-twin") in known
+            if "@" in item:  # in one spelling, since records are named by it
+                fits &= corpus in PLANTED and strength != 1 and item == f"{corpus}@{strength:g}"
             _check(fits, "evaluate", self.evaluate, f"choose from {', '.join(known)}, or twins")
         for name in ("weight", "auxiliary_layers", "clips", "eval_clips", "twin_seed"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "give 0 or more")

@@ -288,7 +288,7 @@ def test_the_sizes_that_chapter_7_names():
     assert 100 < ratio < 200
     seconds = small.pretraining_windows * small.audio_frames / 100
     assert 100 < THESIS_HOURS * 3600 / seconds < 1000
-    assert says("07", "each twin has 480 clips")
+    assert says("07", "each twin of CREMA-D has 480 clips")
     train = read_records(RESULTS, chapter="07", corpus="crema-d", profile="small")
     assert {record.config["clips"] for record in train} == {small.clips} == {480}
 

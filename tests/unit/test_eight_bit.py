@@ -45,6 +45,18 @@ def test_a_row_is_rounded_by_at_most_half_a_step_of_its_own(values):
     assert not whole[largest == 0].any()
 
 
+def test_rows_in_bfloat16_are_rounded_in_float32():
+    rows = torch.randn(200, 16).bfloat16()
+    for found, expected in zip(rounded(rows), rounded(rows.float()), strict=True):
+        assert torch.equal(found, expected)
+    assert (rounded(rows)[0].sign() * rows.float().sign() >= 0).all()
+
+
+def test_nothing_comes_out_of_no_tokens():
+    layer = EightBitLinear(nn.Linear(8, 4))
+    assert layer(torch.randn(0, 3, 8)).shape == (0, 3, 4)
+
+
 @pytest.mark.parametrize("n_tokens", [1, TOKENS_AT_ONCE, 2 * TOKENS_AT_ONCE + 3])
 def test_a_layer_is_a_product_of_whole_numbers_with_two_scales(n_tokens):
     generator = np.random.default_rng(0)
@@ -114,6 +126,14 @@ def test_weights_take_a_quarter_of_the_memory_and_are_stored_with_the_model():
     other.load_state_dict(state)
     audio, video = clips(2)
     torch.testing.assert_close(other(audio, video), model(audio, video), rtol=0, atol=0)
+
+
+def test_what_is_rounded_already_stays_as_it_is():
+    model = to_eight_bits(tuned())
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    again = to_eight_bits(model).state_dict()
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
 
 
 def test_nothing_is_trained_through_it():

@@ -117,8 +117,18 @@ class TestHeart:
         options = {"beats_per_minute": 80, "breathing": 0.05, "duration_s": 30}
         times, signal, beats = affect.electrocardiogram(**options)
         peaks, _ = scipy.signal.find_peaks(signal, height=0.7)
-        assert times[peaks] == pytest.approx(beats[beats < 30], abs=0.01)
+        assert times[peaks] == pytest.approx(beats, abs=0.01)
         assert 0.9 < signal.max() < 1.1
+        assert 0 <= beats.min() < beats.max() < 30
+
+    @pytest.mark.parametrize("wave", affect.HEART_WAVES, ids="PQRST")
+    def test_every_wave_is_where_it_belongs(self, wave):
+        angle, height, _ = wave
+        options = {"beats_per_minute": 60, "breathing": 0, "jitter": 0, "duration_s": 3}
+        times, signal, beats = affect.electrocardiogram(**options)
+        for beat in beats:
+            at = np.abs(times - (beat + angle / 360)).argmin()
+            assert signal[at] == pytest.approx(height, abs=0.06)
 
     def test_breathing_is_what_varies_and_the_rate_is_the_one_asked_for(self):
         found = {}
@@ -139,9 +149,25 @@ class TestHeart:
         assert np.array_equal(first, second)
         assert not np.array_equal(first, other[: len(first)])
 
-    def test_a_rate_that_no_heart_has_is_refused(self):
-        with pytest.raises(InputError, match="from 30 to 220"):
-            affect.electrocardiogram(beats_per_minute=0, breathing=0)
+    @pytest.mark.parametrize("rate", [50, 95])
+    def test_the_mean_rate_does_not_depend_on_the_breath(self, rate):
+        *_, beats = affect.electrocardiogram(
+            beats_per_minute=rate, breathing=0.1, duration_s=300, seed=2
+        )
+        assert affect.heart_rate(beats)[0] == pytest.approx(rate, rel=0.02)
+
+    @pytest.mark.parametrize(
+        ("given", "limit"),
+        [({"beats_per_minute": 0}, "30 to 220"), ({"breathing": 1}, "0 to 0.5"),
+         ({"jitter": 0.5}, "0 to 0.1")],
+    )  # fmt: skip
+    def test_a_heart_that_nobody_has_is_refused(self, given, limit):
+        with pytest.raises(InputError, match=limit):
+            affect.electrocardiogram(**{"beats_per_minute": 60, "breathing": 0, **given})
+
+    def test_two_beats_are_no_variability(self):
+        with pytest.raises(InputError, match="at least three"):
+            affect.heart_rate(np.array([0.0, 1.0]))
 
 
 class TestFigures:

@@ -235,7 +235,8 @@ def hearts(recordings: Mapping[str, tuple[NDArray, NDArray, NDArray]], shown_s: 
     """Electrocardiograms below one another, each beat marked.
 
     Args:
-        recordings: Times, potentials in millivolts and times of the beats, by name.
+        recordings: Times and potentials in millivolts, `(N,)` each, and times of the beats, `(K,)`,
+            by name.
         shown_s: How much of the beginning is drawn.
     """
     with style():

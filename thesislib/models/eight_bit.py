@@ -24,7 +24,7 @@ def to_eight_bits(model: nn.Module) -> nn.Module:
     """Round the projections of attention and the MLPs of a model for inference, in place.
 
     Embeddings, norms and heads stay as they are. Attention itself does, too: let it run in bfloat16
-    by `torch.autocast`, which is fastest.
+    by `torch.autocast`, which is fastest. What is rounded already stays as it is.
 
     >>> from thesislib.models.transformer import Block
     >>> layer = to_eight_bits(Block(8, 2))
@@ -40,7 +40,7 @@ def to_eight_bits(model: nn.Module) -> nn.Module:
     Raises:
         InputError: The model is on another device, or is no transformer.
 
-    Source: yao2022zeroquant, weights a row and activations a token.
+    Source: yao2022zeroquant, activations a token; weights an output, where it has groups of them.
     """
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):
         raise InputError("model", "is not on the CPU", "move it there, or use bfloat16 where it is")
@@ -49,10 +49,10 @@ def to_eight_bits(model: nn.Module) -> nn.Module:
         for name, part in parent.named_children():
             if isinstance(part, MLP):
                 setattr(parent, name, EightBitMLP(part))
-            elif isinstance(part, SelfAttention):
+            elif isinstance(part, SelfAttention) and isinstance(part.qkv, nn.Linear):
                 for projection in ("qkv", "proj"):
                     setattr(part, projection, EightBitLinear(getattr(part, projection)))
-            found |= isinstance(part, MLP | SelfAttention)
+            found |= isinstance(part, MLP | SelfAttention | EightBitMLP)
     if not found:
         raise InputError("model", "has no transformer layer", "give one that has")
     return model.eval()
@@ -83,11 +83,11 @@ class EightBitLinear(nn.Module):
         outputs = _outputs(rows, len(self.weight))
         for some, out in zip(*_pieces(rows, outputs), strict=True):
             out.copy_(self.multiplied(some))
-        return outputs.view(*tokens.shape[:-1], -1)
+        return outputs.view(*tokens.shape[:-1], len(self.weight))
 
     def multiplied(self, rows: Tensor) -> Tensor:
         """A few rows `(n, inputs)` to float32 `(n, outputs)`."""
-        whole, scale = rounded(rows.float())
+        whole, scale = rounded(rows)
         product = torch._int_mm(whole, self.weight.t()).float()
         return product.mul_(scale).mul_(self.scale).add_(self.bias)
 
@@ -114,13 +114,14 @@ class EightBitMLP(nn.Module):
 
 
 def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows `(N, D)` as whole numbers of eight bits, the largest 127, and their scales `(N, 1)`.
+    """Rows `(N, D)` as whole numbers of eight bits, the largest 127, and float32 scales `(N, 1)`.
 
     >>> rounded(torch.tensor([[1.0, -2.0], [0.0, 0.0]]))[0].tolist()
     [[64, -127], [0, 0]]
     """
+    rows = rows.float()  # in bfloat16 the largest could come out as 128, which does not fit
     scale = rows.abs().amax(dim=1, keepdim=True) / LARGEST
-    scale = scale.clamp_min(torch.finfo(rows.dtype).tiny)
+    scale = scale.clamp_min(torch.finfo(scale.dtype).tiny)
     return (rows / scale).round_().to(torch.int8), scale
 
 

@@ -39,7 +39,7 @@ GROUPS = {
     "emotion, real voices": ("emodb",),
     "twin, half the emotion": ("emodb-twin-emotion-0.5",),
     "twins without emotion": ("emodb-twin-emotion-0", "crema-d-twin-emotion-0"),
-    "twin without laughs or smiles": ("ndc-me-twin-expression-0",),
+    "twin without a trace of laughs and smiles": ("ndc-me-twin-expression-0",),
 }
 """What is probed, as the verdicts are put together."""
 LEVEL = 0.05
@@ -112,7 +112,7 @@ def verdict(low: float, high: float, p_holm: float) -> str:
 def claim_table(rows: pd.DataFrame, part: str) -> pd.DataFrame:
     """One part of claim I: comparisons in rows, probed corpora across, the thesis's first.
 
-    What the null twins gave is counted by `verdict_table`.
+    What null twins gave is counted by `verdict_table` and shown in full by the ledger.
 
     Args:
         rows: From `claim_rows`.

@@ -34,12 +34,12 @@ EVALUATED = {
     "emodb-twin-emotion-0.5": "EmoDB twin, half the emotion",
     "emodb-twin-emotion-0": "EmoDB twin, no emotion",
     "crema-d-twin-emotion-0": "CREMA-D twin, no emotion",
-    "ndc-me-twin-expression-0": "NDC-ME twin, no laughs or smiles",
+    "ndc-me-twin-expression-0": "NDC-ME twin, no trace of laughs and smiles",
     "emodb": "EmoDB, real",
 }
 """What is probed, as a record spells it, to its name on a page."""
 NULLS = tuple(name for name in EVALUATED if name.endswith("-0"))
-"""Twins in which nothing is planted that a claim could be about."""
+"""Twins in which emotions, or laughs and smiles, leave no trace; turns hint at the latter."""
 ABSENT = "–"
 """What a table shows of runs that are not recorded."""
 

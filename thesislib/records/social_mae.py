@@ -33,7 +33,7 @@ FUNCTIONALS = {"functionals": "MFCC statistics, linear", "egemaps": "eGeMAPS, li
 IN_DOMAIN, OUT_OF_DOMAIN = "voxceleb2-twin", "sound-events-twin"
 MAIN_STRENGTH = {"crema-d": 2.0}
 """Strength of the planted effects in the twin that the tables are made of, where it is not 1, the
-documented size: emotions of that size are hardly learnt from 168 clips (`experiments/`)."""
+documented size: emotions of that size were hardly learnt from 168 clips (`experiments/`)."""
 MAIN_SCOPE = {"first-impressions": "probe"}
 """Scope of the masked autoencoders that the tables are made of, where it is not the default."""
 FULL, PROBE = "full", "probe"

@@ -235,9 +235,11 @@ def electrocardiogram(
         Times in seconds and the potential in millivolts, `(N,)` each, and the times of the beats.
 
     Raises:
-        InputError: the rate is not between 30 and 220.
+        InputError: the rate is not between 30 and 220, or time between beats would vary by more
+            than half.
 
-    Source: the five Gaussian waves of mcsharry2003dynamical, at its angles, scaled in time.
+    Source: the five Gaussian waves of mcsharry2003dynamical, with its angles and widths, on a mean
+    beat; their heights are chosen.
 
     >>> _, _, beats = electrocardiogram(beats_per_minute=60, breathing=0, jitter=0, duration_s=3)
     >>> beats.tolist()
@@ -246,28 +248,30 @@ def electrocardiogram(
     if not 30 <= beats_per_minute <= 220:
         problem = f"are {beats_per_minute:g}"
         raise InputError("beats_per_minute", problem, "use a rate from 30 to 220")
+    for name, share in (("breathing", breathing), ("jitter", jitter)):
+        if not 0 <= share <= (0.5 if name == "breathing" else 0.1):
+            limit = "0 to 0.5" if name == "breathing" else "0 to 0.1"
+            raise InputError(name, f"is {share:g}", f"use a share from {limit}")
     rng, mean = np.random.default_rng(seed), 60 / beats_per_minute
-    beats = [mean / 2]
+    beats = [-mean / 2]  # one beyond either end, whose waves reach into the signal
     while beats[-1] < duration_s:
         breath = breathing * math.sin(2 * math.pi * 0.25 * beats[-1])
-        beats.append(beats[-1] + mean * (1 + breath + jitter * rng.normal()))
-    at = np.array(beats[:-1])
-    between = np.diff(beats)
+        beats.append(beats[-1] + mean * (1 + breath + jitter * np.clip(rng.normal(), -3, 3)))
     times = np.arange(round(duration_s * rate_hz)) / rate_hz
     signal = np.zeros_like(times)
     for angle, height, width in HEART_WAVES:
-        centres = at + angle / 360 * between
-        spreads = width / (2 * math.pi) * between
-        signal += height * np.exp(-0.5 * ((times[:, None] - centres) / spreads) ** 2).sum(axis=1)
-    return times, signal, at
+        centres = np.array(beats) + angle / 360 * mean
+        spread = width / (2 * math.pi) * mean
+        signal += height * np.exp(-0.5 * ((times[:, None] - centres) / spread) ** 2).sum(axis=1)
+    return times, signal, np.array([beat for beat in beats if 0 <= beat < duration_s])
 
 
 HEART_WAVES = (
-    (-70, 0.15, 0.25),
+    (-60, 0.15, 0.25),
     (-15, -0.12, 0.1),
     (0, 1.0, 0.1),
     (15, -0.2, 0.1),
-    (100, 0.3, 0.4),
+    (90, 0.3, 0.4),
 )
 """P, Q, R, S and T: angle within a beat in degrees, height in mV, width in radians."""
 
@@ -282,12 +286,17 @@ def heart_rate(beats_s: NDArray[np.float64]) -> tuple[float, float]:
         Beats a minute, and RMSSD in milliseconds: the root of the mean square of how much each
         time between two beats differs from the one before.
 
+    Raises:
+        InputError: there are fewer than three.
+
     Source: taskforce1996heart.
 
     >>> rate, rmssd = heart_rate(np.array([0.0, 1.0, 1.9, 2.9]))
     >>> round(rate, 1), round(rmssd)
     (62.1, 100)
     """
+    if len(beats_s) < 3:
+        raise InputError("beats_s", f"are {len(beats_s)}", "give at least three")
     between = np.diff(beats_s)
     return 60 / float(between.mean()), 1000 * float(np.sqrt(np.mean(np.diff(between) ** 2)))
 
