@@ -99,8 +99,8 @@ def test_without_records_every_table_is_there():
     assert rows.empty
     assert claims.claim_table(rows, "I1").empty
     verdicts = claims.verdict_table(rows)
-    assert list(verdicts.index) == ["I1", "I2", "I3"]
-    assert (verdicts[list(claims.GROUPS)] == "not recorded").all().all()
+    assert list(verdicts.columns) == ["I1", "I2", "I3"]
+    assert (verdicts.loc[list(claims.GROUPS)] == "not recorded").all().all()
     assert claims.null_words(rows) == "No null twin is recorded."
     assert factors.mean_matrix([], "emodb-twin").empty
     assert factors.scores_table([], "emodb-twin").empty
@@ -211,13 +211,13 @@ def test_claim_i_holds_where_it_was_planted_and_nowhere_else(book):
             )
         )
     verdicts = claims.verdict_table(rows)
-    assert verdicts.loc["I1", "emotion, twins"] == "holds (2 of 2)"
-    assert verdicts.loc["I2", "twins without emotion"] == "undecided (1)"
-    assert verdicts.loc["I3", "laughs and smiles, twin"] == "not recorded"
+    assert verdicts.loc["emotion, twins", "I1"] == "holds (2 of 2)"
+    assert verdicts.loc["twins without emotion", "I2"] == "undecided (1)"
+    assert verdicts.loc["laughs and smiles, twin", "I3"] == "not recorded"
     assert claims.null_words(rows).endswith("none found a difference.")
     wrong = rows.assign(verdict="holds")
     assert "6 (I1, I1, I2, I1, I1, I2) found" in claims.null_words(wrong)
-    assert verdicts.loc["I2", "twin without a trace of laughs and smiles"] == "undecided (1)"
+    assert verdicts.loc["twin without a trace of laughs and smiles", "I2"] == "undecided (1)"
     table = claims.claim_table(rows, "I1")
     # 0.665 - 0.447 in Table 8.2, 0.532 - 0.433 in Table 8.4
     (row,) = [name for name in table.index if "twin all, main" in name]

@@ -136,21 +136,20 @@ def claim_table(rows: pd.DataFrame, part: str) -> pd.DataFrame:
 
 
 def verdict_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The verdict on each part of claim I, by what was probed; *not recorded* where nothing was.
+    """The verdict on each part of claim I, a row for what was probed; *not recorded* if nothing.
 
     Args:
         rows: From `claim_rows`.
     """
     cells = {}
-    for part, hypothesis in PARTS.items():
-        cells[part, "hypothesis"] = hypothesis
-        for group, corpora in GROUPS.items():
+    for group, corpora in GROUPS.items():
+        for part in PARTS:
             found = []
             if len(rows):
                 chosen_rows = (rows["part"] == part) & rows["evaluated"].isin(corpora)
                 found = rows.loc[chosen_rows, "verdict"].tolist()
-            cells[part, group] = judged(found)
-    return pd.Series(cells).unstack(sort=False).rename_axis("part")
+            cells[group, part] = judged(found)
+    return pd.Series(cells).unstack(sort=False).rename_axis("probed on")
 
 
 def judged(verdicts: Sequence[str]) -> str:
