@@ -1,6 +1,7 @@
 """A grid of one real run, from its file to its record."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -39,3 +40,24 @@ def test_a_grid_runs_a_chapter_once(out, tmp_path):
     }
     assert reproduce(jobs, out=out, cores=1, say=said.append) == []
     assert len(said) == 1
+
+
+TRAINED = """
+chapter: "07"
+experiment: social_mae
+profiles:
+  tiny:
+    - {corpus: emodb-twin, model: functionals, modes: audio, pretraining: none, seed: [0, 1]}
+"""
+
+
+def test_runs_of_a_module_are_forks_of_one_process(out, tmp_path):
+    (tmp_path / "07.yaml").write_text(TRAINED)
+    planned = load_jobs(tmp_path, profile="tiny", out=out)
+    # No such interpreter: they cannot start by themselves.
+    jobs = [replace(job, command=("nowhere", *job.command[1:])) for job in planned]
+    assert not reproduce(jobs, out=out, cores=2)
+    assert set(states(planned, out=out).values()) == {State.DONE}
+    for job in planned:
+        assert "1 records in" in log_file(work_folder(out), job.name).read_text()
+    assert (work_folder(out) / "preloaded.log").read_text() == ""

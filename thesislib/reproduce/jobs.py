@@ -23,6 +23,7 @@ from typing import Any
 from thesislib import files
 from thesislib.locking import exclusive
 from thesislib.reproduce.grids import Job
+from thesislib.reproduce.preloaded import ask
 from thesislib.reproduce.staleness import Document, read_documents
 
 PLAN = "plan.json"
@@ -87,8 +88,14 @@ def log_file(work: Path, name: str) -> Path:
     return work / "logs" / f"{name}.log"
 
 
-def do(job: Job, *, out: Path, work: Path) -> int:
+def do(job: Job, *, out: Path, work: Path, preloaded: str = "") -> int:
     """Do what is left of a job, then say so in its file.
+
+    Args:
+        job: The job.
+        out: Folder of results.
+        work: Folder of the workflow.
+        preloaded: Address of a process that forks for jobs; empty for none.
 
     Returns:
         Exit code: 0, or that of its command, or 1 where its records are not what was planned.
@@ -97,14 +104,15 @@ def do(job: Job, *, out: Path, work: Path) -> int:
     with exclusive(work / "locks" / job.name) as lock:  # an earlier start may have left it running
         state = state_of(job, read_documents(out), out=out, work=work)
         if state is State.RUN:
-            environment = os.environ | {"OMP_NUM_THREADS": str(job.threads)}
-            code = subprocess.run(
-                job.command,
-                cwd=files.project_root(),
-                env=environment,
-                pass_fds=(lock,),
-                check=False,
-            ).returncode
+            code = ask(preloaded, job.command, lock)
+            if code is None:
+                code = subprocess.run(
+                    job.command,
+                    cwd=files.project_root(),
+                    env=os.environ | {"OMP_NUM_THREADS": str(job.threads)},
+                    pass_fds=(lock,),
+                    check=False,
+                ).returncode
             if code:
                 return code if code > 0 else 1
         own = made_today(job, read_documents(out), out=out)
@@ -160,7 +168,8 @@ def _read(path: Path) -> dict[str, Any]:
 def main(name: str) -> int:
     """Do one job of the plan in the current folder."""
     plan = json.loads(Path(PLAN).read_text(encoding="utf-8"))
-    return do(Job(**plan["jobs"][name]), out=Path(plan["out"]), work=Path.cwd())
+    job = Job(**plan["jobs"][name])
+    return do(job, out=Path(plan["out"]), work=Path.cwd(), preloaded=plan["preloaded"])
 
 
 if __name__ == "__main__":

@@ -17,9 +17,11 @@ from time import sleep
 
 from thesislib import files
 from thesislib.caching import cache_key
+from thesislib.config import EXPERIMENTS
 from thesislib.locking import exclusive
 from thesislib.reproduce.grids import Job
 from thesislib.reproduce.jobs import PLAN, State, done_file, log_file, state_of
+from thesislib.reproduce.preloaded import CLI, preloaded
 from thesislib.reproduce.staleness import read_documents
 
 POLL_S = 0.3
@@ -104,29 +106,45 @@ def reproduce(
         left = {job.name: job for job in jobs if found[job.name] in (State.RUN, State.MEASURE)}
         if not left:
             return []
-        _prepare(left, out=out, work=work)
-        command = _command(work, cores, snakemake_profile)
-        with (work / "snakemake.log").open("wb") as log:
+        here = [] if snakemake_profile else list(left.values())
+        modules, threads = _shared(here)
+        with (
+            preloaded(modules, threads=threads, log=work / "preloaded.log") as server,
+            (work / "snakemake.log").open("wb") as log,
+        ):
+            _prepare(left, out=out, work=work, address=server.address)
             workflow = subprocess.Popen(
-                command,
+                _command(work, cores, snakemake_profile),
                 cwd=work,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=(lock,),  # should this process be killed, its successor waits for that one
+                # Should this process be killed, its successor waits for that one.
+                pass_fds=(lock, *server.held),
             )
-        failed = _follow(workflow, left, work, say, progress)
+            failed = _follow(workflow, left, work, say, progress)
     for name in failed:
         log_path = log_file(work, name)
         say(f"{name}: failed; see {log_path if log_path.is_file() else work / 'snakemake.log'}")
     return failed
 
 
-def _prepare(left: Mapping[str, Job], *, out: Path, work: Path) -> None:
+def _shared(jobs: Sequence[Job]) -> tuple[list[str], int]:
+    """What the jobs import, where they can be forks of one process, and the threads of each."""
+    forked = [job for job in jobs if job.command[1 : 1 + len(CLI)] == CLI]
+    if len({job.threads for job in forked}) != 1:  # torch asks for its threads as it is imported
+        return [], 1
+    chapters = {job.chapter for job in forked}
+    runs = {kind.RUN for kind in EXPERIMENTS if kind.CHAPTER in chapters and kind.RUN}
+    return ["lightning_fabric", "thesislib.cli", *sorted(runs)], forked[0].threads
+
+
+def _prepare(left: Mapping[str, Job], *, out: Path, work: Path, address: str) -> None:
     """Write plan and Snakefile; take away what earlier ends of these jobs left."""
     plan = {
         "python": sys.executable,
         "out": str(out.resolve()),
+        "preloaded": address,
         "jobs": {name: asdict(job) for name, job in left.items()},
     }
     for path, text in ((PLAN, json.dumps(plan, indent=1)), ("Snakefile", SNAKEFILE)):
