@@ -60,6 +60,22 @@ def test_what_cannot_be_forked_is_left_to_who_asks(tmp_path, lock, server):
     assert ask(found.address, words("07"), lock) is None  # it has ended
 
 
+def test_nothing_is_forked_once_the_code_has_changed(server, tmp_path, lock, monkeypatch):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "model.py").write_text("width = 1\n")
+    # The process looks at this folder in place of the library's.
+    monkeypatch.setenv("STAND_IN", str(package))
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, pathlib, thesislib.code\n"
+        "thesislib.code.PACKAGE = pathlib.Path(os.environ['STAND_IN'])\n"
+    )
+    with server("pass") as found:
+        assert ask(found.address, words("07"), lock) == 0
+        (package / "model.py").write_text("width = 20\n")
+        assert ask(found.address, words("07"), lock) is None
+
+
 def test_several_are_served_at_once(server, lock, capfd):
     # Each waits for the other's file.
     main = (

@@ -4,7 +4,8 @@ Importing torch, SciPy and Fabric takes a job five seconds, and a grid has a hun
 So a workflow on this machine starts this process beside Snakemake. A job sends it a command over a
 socket, with its own output and its lock; a fork, which has everything in memory, does the work, and
 the job is told the exit code. A fork ends with the job that asked for it, the process with the
-workflow.
+workflow. Once a file of the library has changed, nothing is forked any more: a record would be
+hashed by the new code and made by the old.
 
 Run by the workflow as ``python -m thesislib.reproduce.preloaded LISTENER OWNER MODULE...``, where
 the first two are open files: a socket that listens, and a pipe that closes with the workflow.
@@ -27,11 +28,12 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import NamedTuple
 
-from thesislib import files
+from thesislib import code, files
 
 CLI = ("-m", "thesislib.cli", "train")
 """How commands go on, after the interpreter, that a fork can do."""
 _LONGEST = 2**16
+_CHANGED = b"changed"
 
 
 class Preloaded(NamedTuple):
@@ -95,7 +97,7 @@ def ask(address: str, command: Sequence[str], lock: int) -> int | None:
 
     Returns:
         Its exit code, negative after a signal; 1 where the process died over it; None where none
-        is there or the command is of another kind, so that nothing was done.
+        is there, the command is of another kind or the code has changed, so that nothing was done.
     """
     if not address or tuple(command[1 : 1 + len(CLI)]) != CLI:
         return None
@@ -110,11 +112,19 @@ def ask(address: str, command: Sequence[str], lock: int) -> int | None:
         with suppress(OSError):
             socket.send_fds(link, [words], [1, 2, lock])
             answer = link.recv(_LONGEST)
+    if answer == _CHANGED:
+        return None
     return int(answer) if answer else 1
 
 
-def serve(listener: socket.socket, owner: int) -> None:
-    """Fork for everyone who asks, until the owner is gone and the last fork has ended."""
+def serve(listener: socket.socket, owner: int, imported: frozenset[tuple[str, int, int]]) -> None:
+    """Fork for everyone who asks, until the owner is gone and the last fork has ended.
+
+    Args:
+        listener: Where they ask.
+        owner: A pipe that closes with the owner.
+        imported: The code in memory, from `_files_of_code`.
+    """
     context = multiprocessing.get_context("fork")
     forks: dict[int, ForkProcess] = {}
     links: dict[socket.socket, int] = {}
@@ -124,7 +134,11 @@ def serve(listener: socket.socket, owner: int) -> None:
             if ready is listener and doors:
                 link, _ = listener.accept()
                 words, passed, _, _ = socket.recv_fds(link, _LONGEST, 3)
-                if words:
+                if words and _files_of_code() != imported:
+                    with suppress(OSError):
+                        link.sendall(_CHANGED)
+                    link.close()
+                elif words:
                     others = [listener, link, *links]
                     fork = context.Process(target=_work, args=(json.loads(words), passed, others))
                     fork.start()
@@ -163,12 +177,19 @@ def _work(words: Sequence[str], passed: Sequence[int], others: Sequence[socket.s
     main()
 
 
+def _files_of_code() -> frozenset[tuple[str, int, int]]:
+    """Path, time of the last change and size of every file of the library."""
+    stats = {str(path): path.stat() for path in code.PACKAGE.rglob("*.py")}
+    return frozenset((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats.items())
+
+
 def run(listener: int, owner: int, modules: Sequence[str]) -> None:
     """Import, then serve."""
+    imported = _files_of_code()  # first: what changes during the imports has changed, too
     for module in modules:
         importlib.import_module(module)
     with suppress(KeyboardInterrupt), socket.socket(fileno=listener) as opened:
-        serve(opened, owner)
+        serve(opened, owner, imported)
 
 
 if __name__ == "__main__":
