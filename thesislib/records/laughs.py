@@ -246,27 +246,24 @@ def by_scope(records: Sequence[RunRecord]) -> pd.DataFrame:
 def pretext_table(records: Iterable[RunRecord], results: Path) -> pd.DataFrame:
     """How well sentences are told of people who were not trained on, beside guessing.
 
-    The pretext task has a seed of its own and runs share its weights: one row a modality, of the
-    newest record.
+    The pretext task has a seed of its own and runs share its weights, so that their records differ
+    by the resampling of their intervals alone: one row a modality, of the lowest seed's record.
 
     Args:
         records: Of chapter 6.
         results: Folder that holds their predictions.
     """
-    latest = {
-        record.configuration["model"]: record
-        for record in sorted(records, key=lambda record: record.started)
-        if record.experiment == "pretext"
-    }
+    ordered = sorted(records, key=lambda record: (record.seed, record.run_id), reverse=True)
+    first = {r.configuration["model"]: r for r in ordered if r.experiment == "pretext"}
     rows = {}
     for model in ("audio", "video"):
-        if model in latest:
-            names = class_names(latest[model].load_predictions(results))
+        if model in first:
+            names = class_names(first[model].load_predictions(results))
             rows[model] = {
-                "sentences told (UAR)": show(latest[model].metrics["uar"]),
+                "sentences told (UAR)": show(first[model].metrics["uar"]),
                 "guessing": f"{1 / len(names):.2f}",
                 "sentences": len(names),
-                "clips": latest[model].metrics["uar"].n,
+                "clips": first[model].metrics["uar"].n,
             }
     return pd.DataFrame(rows).T.rename_axis("pretext task") if rows else pd.DataFrame()
 
