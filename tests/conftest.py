@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 import torch
 
 from thesislib.files import find_corpus, weights_root
+
+# Tests that train in another process fork it from a server that has only imported: a fork of this
+# one cannot train once a test has here, where torch has a GPU or `FakeTensorMode` pretends so.
+multiprocessing.set_forkserver_preload(
+    ["lightning_fabric", "thesislib.learning.social_mae_pretraining"]
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

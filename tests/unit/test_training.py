@@ -28,7 +28,7 @@ from thesislib.learning.training import (
     rate_factor,
 )
 
-FORK = multiprocessing.get_context("fork")
+FORKS = multiprocessing.get_context("forkserver")
 
 
 def data(n_samples=30):
@@ -88,6 +88,7 @@ KILLED = {"epochs": 3, "checkpoint_every": 2, "validate": accuracy,
 
 def run_until(kill, at, folder):
     """A run that is gone at the n-th loss, or the n-th sync, renaming or removal of a file."""
+    torch.set_num_threads(1)
     calls = 0
 
     def deadly(function):
@@ -113,7 +114,7 @@ def run_until(kill, at, folder):
 
 
 def killed(kill, at, folder):
-    process = FORK.Process(target=run_until, args=(kill, at, folder))
+    process = FORKS.Process(target=run_until, args=(kill, at, folder))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
