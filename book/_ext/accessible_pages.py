@@ -21,8 +21,11 @@ MENDS: tuple[tuple[re.Pattern[str], str], ...] = (
     # The entries of a bibliography are in no list that assistive technology would take for one.
     (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
     # A column of a data frame is as narrow as its longest word, and a number with its interval
-    # breaks into four lines; CSS keeps whole what is short.
-    (re.compile(r"<t([dh])>(?=[^<]{1,30}</t\1>)"), r'<t\1 class="short">'),
+    # breaks into four lines; CSS keeps whole what is short, which may stand for several rows.
+    (
+        re.compile(r'<t([dh])((?: rowspan="\d+" valign="top")?)>(?=[^<]{1,30}</t\1>)'),
+        r'<t\1\2 class="short">',
+    ),
 )
 
 

@@ -170,8 +170,8 @@ def test_one_clip_is_a_batch_of_one():
 
 def test_the_diagram_says_what_the_sizes_imply():
     words = "\n".join(text for *_, text, _ in social_mae_boxes(SOCIAL_MAE))
-    for told in ("128 × 1024", "8 frames", "4 × 14 × 14", "of 2 × 16 × 16", "128 stay", "196 stay",
-                 "11 layers", "8 layers", "weight 0.01", "384 + 588"):  # fmt: skip
+    for told in ("128 × 1024", "8 frames", "4 × 14 × 14", "2 × 16 × 16", "128 visible",
+                 "196 visible", "11 layers", "8 layers", "weight 0.01", "384 + 588"):  # fmt: skip
         assert told in words
     assert "1 frame\n" in "\n".join(text for *_, text, _ in social_mae_boxes(CAV_MAE))
     figure = figures.social_mae_diagram(SOCIAL_MAE, "title")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, str, str]
 """Centre, text, colour."""
-_WIDTH, _HEIGHT = 0.82, 1.02
+_WIDTH, _HEIGHT = 0.86, 1.16
 _SMALL = 9.5
 _FRAMES = 4
 
@@ -42,19 +42,19 @@ def social_mae_boxes(config: MaskedAutoencoderConfig) -> list[Box]:
     return [
         (0, 1, f"log-mel\n{config.n_mels} × {config.audio_frames}", BLUE),
         (0, -1, f"{config.n_frames} {frames}\n{size} × {size}", ORANGE),
-        (1, 1, f"{bands} × {columns} patches\nof {p} × {p};\n{seen[0]} stay visible", BLUE),
+        (1, 1, f"{bands} × {columns}\npatches of\n{p} × {p};\n{seen[0]} visible", BLUE),
         (
             1, -1,
-            f"{steps} × {rows} × {rows} patches\nof {t} × {p} × {p};\n{seen[1]} stay visible",
+            f"{steps} × {rows} × {rows}\npatches of\n{t} × {p} × {p};\n{seen[1]} visible",
             ORANGE,
         ),
         (2, 1, f"audio encoder\n{layers}", BLUE),
         (2, -1, f"video encoder\n{layers}", ORANGE),
         (3, 0, f"joint encoder\n{config.joint_depth} {joint};\nthree passes", GREEN),
-        (4, 1, f"contrastive loss\nof mean tokens,\nweight {config.contrastive_weight:g}", GREY),
+        (4, 1, f"contrastive\nloss of mean\ntokens,\nweight {config.contrastive_weight:g}", GREY),
         (4, -1, f"joint decoder\n{config.decoder_depth} layers,\n{config.decoder_width} wide",
          PURPLE),
-        (5, -1, f"{tokens[0] - seen[0]} + {tokens[1] - seen[1]}\nhidden patches", GREY),
+        (5, -1, f"{tokens[0] - seen[0]} + {tokens[1] - seen[1]}\nhidden\npatches", GREY),
     ]  # fmt: skip
 
 
@@ -72,9 +72,9 @@ def social_mae_diagram(config: MaskedAutoencoderConfig, title: str = "") -> Figu
     """
     boxes = social_mae_boxes(config)
     with style():
-        figure, axis = plt.subplots(figsize=(9.6, 3.1))
+        figure, axis = plt.subplots(figsize=(7.4, 3.5))
         axis.set_axis_off()
-        axis.set(xlim=(-0.5, 5.5), ylim=(-1.65, 1.65))
+        axis.set(xlim=(-0.5, 5.5), ylim=(-1.7, 1.7))
         axis.set_title(title, fontsize=11)
         for first, second in _ARROWS:
             (x0, y0, *_), (x1, y1, *_) = boxes[first], boxes[second]
@@ -89,7 +89,7 @@ def social_mae_diagram(config: MaskedAutoencoderConfig, title: str = "") -> Figu
                 facecolor="white", edgecolor=colour, linewidth=1.8,
             )  # fmt: skip
             axis.add_patch(frame)
-            axis.text(x, y, text, ha="center", va="center", fontsize=8.8)
+            axis.text(x, y, text, ha="center", va="center", fontsize=_SMALL)
     return figure
 
 
